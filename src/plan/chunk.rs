@@ -1,0 +1,212 @@
+//! Chunk arithmetic: how buffers are cut, how large a piece is, where it lies. It stands here and nowhere else.
+//!
+//! A buffer is a row of blocks, each cut into the same number of tiles; a chunk is one tile of one block. Block `b`, tile `t`
+//! is chunk `b * tiles + t`, and chunks lie in memory in that order without gaps. Sizes differ by at most one
+//! element where a count does not divide; a chunk of no elements is legal.
+//!
+//! | collective | input | output |
+//! |---|---|---|
+//! | all-reduce, broadcast, reduce | the grid | the grid |
+//! | all-gather, gather | own block | a block per rank |
+//! | reduce-scatter, scatter | a block per rank | own block |
+//! | all-to-all | a block per target | a block per source |
+//! | barrier | one chunk of one byte | the same |
+
+use super::{Buffer, Plan, Problem, Program, Span};
+use crate::types::{Collective, Rank};
+use std::ops::Range;
+
+/// Names a chunk of the whole collective, so that its size and content can be spoken of on any rank.
+///
+/// `block * tiles + tile`; in an all-to-all the block is `source * ranks + target`.
+pub type ChunkId = u32;
+
+/// The part `index` of `count` elements that are cut into `parts`: the first `count % parts` parts have one element more.
+pub fn split(count: u64, parts: u64, index: u64) -> Range<u64> {
+    debug_assert!(index < parts);
+    let (whole, rest) = (count / parts, count % parts);
+    let start = index * whole + index.min(rest);
+    start..start + whole + u64::from(index < rest)
+}
+
+/// How the buffers of a collective are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    pub collective: Collective,
+    pub ranks: u32,
+    pub root: Rank,
+    pub blocks: u32,
+    pub tiles: u32,
+}
+
+impl Grid {
+    pub fn new(problem: &Problem, open_blocks: u32) -> Grid {
+        let ranks = problem.ranks as u32;
+        let blocks = match problem.collective.even() {
+            Collective::AllReduce | Collective::Broadcast | Collective::Reduce => open_blocks,
+            Collective::Barrier | Collective::SendRecv => 1,
+            _ => ranks,
+        };
+        Grid { collective: problem.collective.even(), ranks, root: problem.root, blocks, tiles: problem.tiles }
+    }
+
+    /// Chunks of the buffer on `rank`; 0 where the rank has no such buffer (the output of a reduce on all but the root).
+    pub fn chunks(&self, rank: Rank, buffer: Buffer) -> u32 {
+        let whole = self.blocks * self.tiles;
+        let at_root = |chunks| if rank == self.root { chunks } else { 0 };
+        match (self.collective, buffer) {
+            (_, Buffer::Scratch) => unreachable!("a program says how many scratch slots it has"),
+            (Collective::AllReduce | Collective::Barrier | Collective::AllToAll | Collective::SendRecv, _) => whole,
+            (Collective::Broadcast, Buffer::Input) | (Collective::Reduce, Buffer::Output) => at_root(whole),
+            (Collective::Broadcast, Buffer::Output) | (Collective::Reduce, Buffer::Input) => whole,
+            (Collective::AllGather, Buffer::Input) | (Collective::ReduceScatter, Buffer::Output) => self.tiles,
+            (Collective::AllGather, Buffer::Output) | (Collective::ReduceScatter, Buffer::Input) => whole,
+            (Collective::Gather, Buffer::Input) | (Collective::Scatter, Buffer::Output) => self.tiles,
+            (Collective::Gather, Buffer::Output) | (Collective::Scatter, Buffer::Input) => at_root(whole),
+            (Collective::AllGatherV | Collective::ReduceScatterV | Collective::AllToAllV, _) => {
+                unreachable!("a grid is of the even collective")
+            }
+        }
+    }
+
+    /// Which chunk of the collective lies at `index` of `buffer` on `rank`, by position: the chunk that is as large.
+    pub fn chunk_id(&self, rank: Rank, buffer: Buffer, index: u32, scratch: &[ChunkId]) -> ChunkId {
+        let own = rank as u32 * self.tiles + index;
+        let (block, tile) = (index / self.tiles, index % self.tiles);
+        match (self.collective, buffer) {
+            (_, Buffer::Scratch) => scratch[index as usize],
+            (Collective::AllGather | Collective::Gather, Buffer::Input)
+            | (Collective::ReduceScatter | Collective::Scatter, Buffer::Output) => own,
+            (Collective::AllToAll, Buffer::Input) => (rank as u32 * self.ranks + block) * self.tiles + tile,
+            (Collective::AllToAll, Buffer::Output) => (block * self.ranks + rank as u32) * self.tiles + tile,
+            _ => index,
+        }
+    }
+
+    /// Chunks that are as large as each other whatever the counts: two chunks may stand for each other in a message only if
+    /// their classes are equal. With `uneven` every chunk is a class of its own.
+    pub fn size_class(&self, chunk: ChunkId, uneven: bool) -> u32 {
+        match self.collective {
+            Collective::AllReduce | Collective::Broadcast | Collective::Reduce => chunk,
+            _ if uneven => chunk,
+            _ => chunk % self.tiles,
+        }
+    }
+}
+
+/// The counts of one call on one rank, in elements.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Counts {
+    /// The whole buffer of an all-reduce, broadcast, reduce, send or receive; one rank's block elsewhere.
+    Even(u64),
+    /// One block per rank, known to every rank (all-gather-v, reduce-scatter-v).
+    PerRank(Vec<u64>),
+    /// This rank's blocks by target and by source (all-to-all-v).
+    Pairwise { input: Vec<u64>, output: Vec<u64> },
+}
+
+/// Where each chunk of each buffer of one rank lies, in elements.
+#[derive(Clone, Debug)]
+pub struct Extents {
+    input: Vec<u64>,
+    output: Vec<u64>,
+    scratch: Vec<u64>,
+}
+
+impl Extents {
+    pub fn new(plan: &Plan, program: &Program, rank: Rank, counts: &Counts) -> Extents {
+        let grid = plan.grid();
+        let offsets = |buffer: Buffer, chunks: u32| {
+            let mut offset = 0;
+            let mut offsets = vec![0];
+            for index in 0..chunks {
+                let chunk = grid.chunk_id(rank, buffer, index, &program.scratch);
+                offset += chunk_elements(&grid, counts, rank, chunk);
+                offsets.push(offset);
+            }
+            offsets
+        };
+        Extents {
+            input: offsets(Buffer::Input, grid.chunks(rank, Buffer::Input)),
+            output: offsets(Buffer::Output, grid.chunks(rank, Buffer::Output)),
+            scratch: offsets(Buffer::Scratch, program.scratch.len() as u32),
+        }
+    }
+
+    /// The elements of a span in round `round` of its repeat.
+    pub fn range(&self, span: &Span, round: u32) -> Range<u64> {
+        let offsets = match span.buffer {
+            Buffer::Input => &self.input,
+            Buffer::Output => &self.output,
+            Buffer::Scratch => &self.scratch,
+        };
+        let start = (span.start + round * span.stride) as usize;
+        offsets[start]..offsets[start + span.len as usize]
+    }
+
+    /// Elements of the whole buffer.
+    pub fn total(&self, buffer: Buffer) -> u64 {
+        *match buffer {
+            Buffer::Input => &self.input,
+            Buffer::Output => &self.output,
+            Buffer::Scratch => &self.scratch,
+        }
+        .last()
+        .expect("offsets start with 0")
+    }
+}
+
+/// Elements of one chunk of the collective, as `rank` can know them.
+fn chunk_elements(grid: &Grid, counts: &Counts, rank: Rank, chunk: ChunkId) -> u64 {
+    let (block, tile) = (chunk / grid.tiles, chunk % grid.tiles);
+    let block_elements = match (grid.collective, counts) {
+        (Collective::Barrier, _) => 1,
+        (Collective::AllReduce | Collective::Broadcast | Collective::Reduce, Counts::Even(count)) => {
+            let range = split(*count, u64::from(grid.blocks), u64::from(block));
+            range.end - range.start
+        }
+        (_, Counts::Even(count)) => *count,
+        (_, Counts::PerRank(counts)) => counts[block as usize],
+        (_, Counts::Pairwise { input, output }) => {
+            let (source, target) = (block / grid.ranks, block % grid.ranks);
+            if source as Rank == rank {
+                input[target as usize]
+            } else if target as Rank == rank {
+                output[source as usize]
+            } else {
+                unreachable!("an uneven all-to-all plan keeps chunks on their two ranks: the checker proved it")
+            }
+        }
+    };
+    let range = split(block_elements, u64::from(grid.tiles), u64::from(tile));
+    range.end - range.start
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_every_count_once_and_differ_by_at_most_one() {
+        for count in 0..200u64 {
+            for parts in 1..40u64 {
+                let mut next = 0;
+                for index in 0..parts {
+                    let range = split(count, parts, index);
+                    assert_eq!(range.start, next);
+                    let size = range.end - range.start;
+                    assert!(size == count / parts || size == count / parts + 1);
+                    next = range.end;
+                }
+                assert_eq!(next, count);
+            }
+        }
+    }
+
+    #[test]
+    fn counts_past_four_gibi_elements_split_without_overflow() {
+        let count = u64::MAX - 3;
+        let last = split(count, 1 << 20, (1 << 20) - 1);
+        assert_eq!(last.end, count);
+    }
+}

@@ -1,0 +1,227 @@
+//! The plan: what every rank does, as data. An algorithm writes it; everything else reads it.
+//!
+//! A [`Plan`] is a pure function from a rank to its [`Program`], never a list of all ranks: at 499,968 ranks a flat ring
+//! all-reduce has 5×10^11 sends. A program is a few lanes that run side by side; a lane is a short list of steps in order.
+//!
+//! ## The one step
+//! A [`Move`] reads one or more operands, folds them if it reduces, and stores the result into one or more places. An operand
+//! is a span of the rank's own memory or a message: `Peer` among the sources receives, among the destinations sends.
+//! Messages match first in, first out per (source rank, target rank, channel), so that the same program runs by
+//! load and store, through staged tiles or on a wire, and a peer's memory need not be named to be read in place: the message
+//! that carries its address is the one that would have carried its bytes.
+//!
+//! ## When a step blocks
+//! - A step waits for the messages it receives, never for those it sends if it has a local operand to send from: such a send is
+//!   *posted* and its bytes leave as the peer takes them.
+//! - A step that overwrites memory from which a posted send has not been *released* (the peer has taken all of it) waits for
+//!   the release. The same holds at the end of the program.
+//! - A step with a reduction whose only destinations are peers has no memory to post from: it waits until the peers have taken
+//!   the result (a rendezvous), so a plan that is free of deadlock is so at any buffer depth.
+//!
+//! [`check`](mod@check) proves under exactly these rules that a plan keeps its collective's promise.
+
+pub mod chunk;
+
+use crate::types::{Collective, Rank};
+use std::fmt;
+use std::sync::Arc;
+
+/// The three memories that a program names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Buffer {
+    /// What the caller passes in. Never written. May be the very memory of `Output` (in place), which the checker tries too.
+    Input,
+    /// What the caller gets.
+    Output,
+    /// Temporary memory of this rank; slot i has the size that [`Program::scratch`] says.
+    Scratch,
+}
+
+/// A run of whole chunks of one buffer. Inside a [`Step::Repeat`] it moves on by `stride` chunks per round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Span {
+    pub buffer: Buffer,
+    pub start: u32,
+    pub len: u32,
+    pub stride: u32,
+}
+
+/// One thing that a [`Move`] reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operand {
+    Local(Span),
+    /// A message: received from `rank` as a source, sent to `rank` as a destination.
+    Peer {
+        rank: Rank,
+        channel: u16,
+    },
+}
+
+/// How a move combines its sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// Sources are folded from first to last; the result still lacks contributions.
+    Partial,
+    /// As `Partial`, and the result holds all contributions: here, and only here, an average is divided.
+    Final,
+}
+
+/// Reads the sources, folds them if there is a reduction, stores the result at every destination.
+///
+/// Without a reduction there is exactly one source. All local operands have the same chunks in the same order, and there
+/// is at least one: nothing passes through a rank that is not in its memory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Move {
+    pub reduction: Option<Reduction>,
+    pub sources: Vec<Operand>,
+    pub destinations: Vec<Operand>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    Move(Move),
+    /// `count` rounds of `body`, spans moving on by their stride each round. Not nested.
+    Repeat {
+        count: u32,
+        body: Vec<Move>,
+    },
+}
+
+/// Steps in order.
+pub type Lane = Vec<Step>;
+
+/// What one rank does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// Side by side: no order between lanes but that which messages make.
+    pub lanes: Vec<Lane>,
+    /// The size of each scratch slot, as the chunk that is as large (see [`chunk::ChunkId`]).
+    pub scratch: Vec<chunk::ChunkId>,
+}
+
+impl Program {
+    /// A program of one lane without scratch.
+    pub fn of(steps: Lane) -> Program {
+        Program { lanes: vec![steps], scratch: Vec::new() }
+    }
+}
+
+/// The question that an algorithm answers with a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Problem {
+    /// One of the even collectives (see [`Collective::even`]).
+    pub collective: Collective,
+    pub ranks: usize,
+    /// 0 where the collective has none.
+    pub root: Rank,
+    /// Blocks may have sizes of their own: the plan must be right whatever they are.
+    pub uneven: bool,
+    /// Into how many tiles a block is cut for pipelining; algorithms that don't pipeline are asked with 1.
+    pub tiles: u32,
+}
+
+/// A pure function from a rank to its program, and the question that it answers.
+#[derive(Clone)]
+pub struct Plan {
+    /// The algorithm's name in the registry, or the file's for an imported plan.
+    pub algorithm: String,
+    pub problem: Problem,
+    /// Into how many blocks buffers are cut where the collective leaves it open (all-reduce, broadcast, reduce): see
+    /// [`chunk::Grid`].
+    pub blocks: u32,
+    program: Arc<dyn Fn(Rank) -> Program + Send + Sync>,
+}
+
+impl Plan {
+    /// `blocks` counts only where the collective leaves it open (all-reduce, broadcast, reduce).
+    pub fn new(
+        algorithm: &str,
+        problem: Problem,
+        blocks: u32,
+        program: impl Fn(Rank) -> Program + Send + Sync + 'static,
+    ) -> Plan {
+        Plan { algorithm: algorithm.to_owned(), problem, blocks, program: Arc::new(program) }
+    }
+
+    /// What `rank` does.
+    pub fn program(&self, rank: Rank) -> Program {
+        assert!(rank < self.problem.ranks, "rank {rank} of a plan for {}", self.problem.ranks);
+        (self.program)(rank)
+    }
+
+    pub fn grid(&self) -> chunk::Grid {
+        chunk::Grid::new(&self.problem, self.blocks)
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("algorithm", &self.algorithm)
+            .field("problem", &self.problem)
+            .field("blocks", &self.blocks)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The order in which a reduction adds up, declared by the algorithm apart from its plan, replayed by tests in scalar code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// This rank's own input.
+    Rank(Rank),
+    /// One reduction step: folded from first to last in the accumulator's type, rounded to the element type at the end.
+    Fold(Vec<Order>),
+}
+
+/// What an algorithm claims of its plan, from a formula in its file that does not look at the plan; the checker compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// Messages on the longest chain from any start to any end.
+    pub hops: u32,
+    /// Chunks sent by the rank that sends most.
+    pub chunks_sent: u64,
+    /// Chunks received by the rank that receives most.
+    pub chunks_received: u64,
+}
+
+/// Short hands for algorithms.
+pub mod build {
+    use super::*;
+
+    /// One chunk.
+    pub fn one(buffer: Buffer, chunk: u32) -> Operand {
+        span(buffer, chunk, 1)
+    }
+
+    /// `len` chunks from `start`.
+    pub fn span(buffer: Buffer, start: u32, len: u32) -> Operand {
+        Operand::Local(Span { buffer, start, len, stride: 0 })
+    }
+
+    /// `len` chunks from `start`, moving on by `stride` chunks per round of a repeat.
+    pub fn striding(buffer: Buffer, start: u32, len: u32, stride: u32) -> Operand {
+        Operand::Local(Span { buffer, start, len, stride })
+    }
+
+    /// A message on channel 0.
+    pub fn peer(rank: Rank) -> Operand {
+        Operand::Peer { rank, channel: 0 }
+    }
+
+    /// A message on a channel of its own.
+    pub fn peer_on(rank: Rank, channel: u16) -> Operand {
+        Operand::Peer { rank, channel }
+    }
+
+    pub fn copy(source: Operand, destinations: impl Into<Vec<Operand>>) -> Move {
+        Move { reduction: None, sources: vec![source], destinations: destinations.into() }
+    }
+
+    pub fn reduce(
+        reduction: Reduction,
+        sources: impl Into<Vec<Operand>>,
+        destinations: impl Into<Vec<Operand>>,
+    ) -> Move {
+        Move { reduction: Some(reduction), sources: sources.into(), destinations: destinations.into() }
+    }
+}
