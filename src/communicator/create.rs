@@ -1,0 +1,388 @@
+//! Making communicators: of threads, of the processes of a job, and the parts common to both.
+
+use super::engine::Engine;
+use super::settings::{Patience, Settings};
+use super::{Communicator, Progress, Shared};
+use crate::bootstrap::{ControlSink, Job, World};
+use crate::control::{Control, Hub, Outlet, communicator_of};
+use crate::error::{Error, ErrorKind, Result};
+use crate::exec::links::{Links, Path};
+use crate::select::Context;
+use crate::topology::host::Constants;
+use crate::transport::TransportKind;
+use crate::transport::arena::{Arena, Reach};
+use crate::transport::memory::{self, Mapping};
+use crate::types::Rank;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+/// The world's own communicator.
+const WORLD: u64 = 1;
+
+/// Where a communicator comes from: what it needs to make others of the same ranks.
+#[derive(Clone)]
+pub(super) enum Origin {
+    Threads(Arc<ThreadWorld>),
+    Processes(Arc<ProcessWorld>),
+}
+
+/// Threads of one process that began as one world.
+pub(super) struct ThreadWorld {
+    /// What the ranks of a new communicator share, until all of them have taken it.
+    nurseries: Mutex<HashMap<u64, Nursery>>,
+}
+
+struct Nursery {
+    arena: Arc<Arena>,
+    hub: Arc<Hub>,
+    still_to_come: usize,
+}
+
+/// Processes that began as one job.
+pub(super) struct ProcessWorld {
+    pub world: Arc<World>,
+    transport: Option<TransportKind>,
+    shm_bytes: Option<usize>,
+    /// The control planes to which frames of the mesh go.
+    controls: Arc<Controls>,
+}
+
+#[derive(Default)]
+struct Controls {
+    by_communicator: Mutex<HashMap<u64, Weak<Control>>>,
+}
+
+impl Controls {
+    fn all(&self) -> Vec<Arc<Control>> {
+        self.by_communicator.lock().expect("no panic under this lock").values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl ControlSink for Controls {
+    fn frame(&self, origin: Rank, payload: &[u8]) {
+        let Some(communicator) = communicator_of(payload) else { return };
+        let control = self.by_communicator.lock().expect("no panic under this lock").get(&communicator).and_then(Weak::upgrade);
+        if let Some(control) = control {
+            control.hear(origin, payload);
+        }
+    }
+
+    fn lost(&self, rank: Rank, how: &str) {
+        self.all().iter().for_each(|control| control.peer_lost(rank, how));
+    }
+
+    fn left(&self, rank: Rank) {
+        self.all().iter().for_each(|control| control.peer_left(rank));
+    }
+}
+
+/// Chooses what a communicator is made with.
+///
+/// What is not set here is taken from UNISONO_TIMEOUT (seconds), UNISONO_TRANSPORT, UNISONO_REQUIRE, UNISONO_ALGORITHM and
+/// UNISONO_SHM_BYTES, then from the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    settings: Settings,
+}
+
+impl Builder {
+    /// How long anything may wait: rendezvous, connections, every call. 300 s unless set.
+    pub fn timeout(mut self, timeout: Duration) -> Builder {
+        self.settings.timeout = Some(timeout);
+        self
+    }
+
+    /// Uses this transport between all pairs that can, instead of the fastest that each pair has.
+    pub fn transport(mut self, transport: TransportKind) -> Builder {
+        self.settings.transport = Some(transport);
+        self
+    }
+
+    /// Fails on all ranks unless every pair uses this transport, so that nothing is downgraded silently.
+    pub fn require(mut self, transport: TransportKind) -> Builder {
+        self.settings.require = Some(transport);
+        self
+    }
+
+    /// Who moves started operations on; the caller unless set.
+    pub fn progress(mut self, progress: Progress) -> Builder {
+        self.settings.progress = progress;
+        self
+    }
+
+    /// Takes this algorithm wherever it fits. Rank 0's word counts for all.
+    pub fn algorithm(mut self, name: &str) -> Builder {
+        self.settings.algorithm = Some(name.to_owned());
+        self
+    }
+
+    /// Bytes of memory that the ranks of one host share for their messages. Rank 0's word counts for all.
+    pub fn shared_memory_bytes(mut self, bytes: usize) -> Builder {
+        self.settings.shm_bytes = Some(bytes);
+        self
+    }
+
+    /// As [`Communicator::local`].
+    pub fn local(self, ranks: usize) -> Result<Vec<Communicator>> {
+        if ranks == 0 {
+            return Err(Error::new(ErrorKind::InvalidArgument, "a world of 0 ranks").remedy("ask for at least 1"));
+        }
+        let settings = self.settings.or_environment(&|name| std::env::var(name).ok())?;
+        for wanted in [settings.transport, settings.require].into_iter().flatten() {
+            if wanted != TransportKind::Memory {
+                return Err(Error::new(ErrorKind::Transport, format!("threads of one process can't use the {wanted} transport"))
+                    .remedy("use the memory transport, or processes (`unisono launch`)"));
+            }
+        }
+        let world = Arc::new(ThreadWorld { nurseries: Mutex::default() });
+        let context = Arc::new(Context::new(settings.algorithm.clone(), Constants::of(TransportKind::Memory)));
+        let members: Vec<Rank> = (0..ranks).collect();
+        (0..ranks)
+            .map(|rank| Origin::Threads(world.clone()).make(WORLD, rank, &members, context.clone(), &settings))
+            .collect()
+    }
+
+    /// As [`Communicator::from_env`].
+    #[expect(clippy::wrong_self_convention, reason = "named after what it reads")]
+    pub fn from_env(self) -> Result<Communicator> {
+        let lookup = |name: &str| std::env::var(name).ok();
+        let settings = self.settings.or_environment(&lookup)?;
+        let job = Job::from_environment(&lookup)?;
+        let deadline = Instant::now() + settings.timeout();
+        let hello = Hello::of(&settings);
+        let world = World::join(&job, &hello.encode(), deadline)?;
+        let hellos = (0..world.size()).map(|rank| Hello::decode(rank, &world.peer(rank).hello)).collect::<Result<Vec<_>>>()?;
+        agree(&hellos).map_err(|error| error.on_rank(world.rank()))?;
+        let controls = Arc::new(Controls::default());
+        let origin = Origin::Processes(Arc::new(ProcessWorld {
+            world: world.clone(),
+            transport: hellos[0].transport,
+            shm_bytes: hellos[0].shm_bytes,
+            controls: controls.clone(),
+        }));
+        world.set_sink(controls);
+        let members: Vec<Rank> = (0..world.size()).collect();
+        let kind = origin.slowest(&members);
+        for (rank, hello) in hellos.iter().enumerate() {
+            if let Some(wanted) = hello.require
+                && let Some(found) = kind.filter(|found| *found != wanted)
+            {
+                return Err(Error::new(ErrorKind::Transport, format!("rank {rank} requires the {wanted} transport, but some pairs use {found}"))
+                    .on_rank(world.rank())
+                    .remedy("place the ranks so that all pairs have it, or don't require it"));
+            }
+        }
+        let constants = Constants::of(kind.unwrap_or(TransportKind::Memory));
+        let context = Arc::new(Context::new(hellos[0].algorithm.clone(), constants));
+        let communicator = origin.make(WORLD, world.rank(), &members, context, &settings)?;
+        tracing::info!("{}", communicator.describe());
+        Ok(communicator)
+    }
+}
+
+/// What every rank tells every other before anything is chosen.
+#[derive(Serialize, Deserialize)]
+struct Hello {
+    version: String,
+    algorithm: Option<String>,
+    transport: Option<TransportKind>,
+    require: Option<TransportKind>,
+    shm_bytes: Option<usize>,
+}
+
+impl Hello {
+    fn of(settings: &Settings) -> Hello {
+        Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            algorithm: settings.algorithm.clone(),
+            transport: settings.transport,
+            require: settings.require,
+            shm_bytes: settings.shm_bytes,
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain fields")
+    }
+
+    fn decode(rank: Rank, bytes: &[u8]) -> Result<Hello> {
+        serde_json::from_slice(bytes).map_err(|cause| {
+            Error::new(ErrorKind::Rendezvous, format!("rank {rank} speaks another language: {cause}"))
+                .with_peer(rank)
+                .remedy("run the same version of the library on every rank")
+        })
+    }
+}
+
+/// Every rank must run the same version: plans of others need not match ours.
+fn agree(hellos: &[Hello]) -> Result<()> {
+    match hellos.iter().enumerate().find(|(_, hello)| hello.version != hellos[0].version) {
+        None => Ok(()),
+        Some((rank, hello)) => Err(Error::new(
+            ErrorKind::Rendezvous,
+            format!("rank {rank} runs version {} and rank 0 version {}", hello.version, hellos[0].version),
+        )
+        .with_peer(rank)
+        .remedy("run the same version of the library on every rank")),
+    }
+}
+
+/// The parts of a communicator that depend on where its ranks are.
+struct Ground {
+    paths: Vec<Option<Path>>,
+    arena: Option<(Arc<Arena>, usize)>,
+    control: Arc<Control>,
+    local_ranks: usize,
+}
+
+impl Origin {
+    /// A communicator of `members` (world ranks), of which this is `rank`. Collective: every member calls it.
+    pub fn make(
+        &self,
+        id: u64,
+        rank: Rank,
+        members: &[Rank],
+        context: Arc<Context>,
+        settings: &Settings,
+    ) -> Result<Communicator> {
+        let deadline = Instant::now() + settings.timeout();
+        let ground = match self {
+            Origin::Threads(world) => world.ground(id, rank, members)?,
+            Origin::Processes(world) => world.ground(id, rank, members, deadline)?,
+        };
+        let Ground { paths, arena, control, local_ranks } = ground;
+        let transports = paths.iter().map(|path| path.as_ref().map(Path::kind)).collect();
+        let links = Links::new(rank, paths, self.connector(id, members));
+        let bell = arena.as_ref().map(|(arena, index)| arena.bell(*index));
+        let patience = Patience::for_ranks(local_ranks, settings.progress, bell.is_some());
+        let timeout = settings.timeout();
+        let size = members.len();
+        let engine = Engine::new(rank, size, links, control.clone(), bell.clone(), patience, timeout, context.clone());
+        let shared = Arc::new(Shared { engine: Mutex::new(engine), work: Condvar::new(), bell });
+        if settings.progress == Progress::Thread {
+            super::handle::spawn_progress_thread(&shared)?;
+        }
+        Ok(Communicator {
+            rank,
+            size,
+            timeout,
+            progress: settings.progress,
+            transports,
+            shared_bytes: arena.map_or(0, |(arena, _)| arena.bytes()),
+            context,
+            control,
+            shared,
+            origin: self.clone(),
+            children: 0,
+        })
+    }
+
+    fn connector(&self, id: u64, members: &[Rank]) -> crate::exec::links::Connect {
+        match self {
+            Origin::Threads(_) => Box::new(|peer, _, _| unreachable!("threads reach rank {peer} through memory")),
+            Origin::Processes(world) => {
+                let (world, members) = (world.world.clone(), members.to_vec());
+                Box::new(move |peer, channel, deadline| world.open_stream(members[peer], tag(id, u64::from(channel)), deadline))
+            }
+        }
+    }
+
+    /// The transport of the slowest pair; None for a world of one rank.
+    pub fn slowest(&self, members: &[Rank]) -> Option<TransportKind> {
+        match self {
+            Origin::Threads(_) => (members.len() > 1).then_some(TransportKind::Memory),
+            Origin::Processes(world) => members.iter().skip(1).map(|member| world.kind(members[0], *member)).max(),
+        }
+    }
+
+    /// A dropped communicator leaves nothing behind; the last of a process says goodbye when its world is dropped.
+    pub fn leave(&self, control: &Control) {
+        if let Origin::Processes(world) = self {
+            world.controls.by_communicator.lock().expect("no panic under this lock").remove(&control.communicator());
+        }
+    }
+}
+
+/// Names a connection or a shared file of a communicator.
+pub(super) fn tag(id: u64, part: u64) -> [u8; 16] {
+    let mut tag = [0; 16];
+    tag[..8].copy_from_slice(&id.to_le_bytes());
+    tag[8..].copy_from_slice(&part.to_le_bytes());
+    tag
+}
+
+/// The part of a tag that stands for the arena, apart from those of channels and windows.
+const ARENA_PART: u64 = 1 << 32;
+
+impl ThreadWorld {
+    fn ground(&self, id: u64, rank: Rank, members: &[Rank]) -> Result<Ground> {
+        let size = members.len();
+        let mut nurseries = self.nurseries.lock().expect("no panic under this lock");
+        if let std::collections::hash_map::Entry::Vacant(vacant) = nurseries.entry(id) {
+            vacant.insert(Nursery { arena: Arena::for_threads(size)?, hub: Hub::new(size), still_to_come: size });
+        }
+        let nursery = nurseries.get_mut(&id).expect("just made");
+        let (arena, hub) = (nursery.arena.clone(), nursery.hub.clone());
+        nursery.still_to_come -= 1;
+        if nursery.still_to_come == 0 {
+            nurseries.remove(&id);
+        }
+        drop(nurseries);
+        let path = |peer: Rank| (peer != rank).then(|| Path::Arena { arena: arena.clone(), own: rank, peer });
+        Ok(Ground {
+            paths: (0..size).map(path).collect(),
+            control: Control::new(id, rank, members.to_vec(), Outlet::Hub(hub)),
+            arena: Some((arena, rank)),
+            local_ranks: size,
+        })
+    }
+}
+
+impl ProcessWorld {
+    /// How two world ranks reach each other.
+    fn kind(&self, a: Rank, b: Rank) -> TransportKind {
+        let same_host = self.world.peer(a).host == self.world.peer(b).host;
+        if same_host && self.transport != Some(TransportKind::Tcp) { TransportKind::Shm } else { TransportKind::Tcp }
+    }
+
+    fn ground(&self, id: u64, rank: Rank, members: &[Rank], deadline: Instant) -> Result<Ground> {
+        let own = members[rank];
+        let local: Vec<Rank> =
+            members.iter().copied().filter(|member| *member == own || self.kind(own, *member) == TransportKind::Shm).collect();
+        let arena = match local.len() {
+            1 => None,
+            _ => Some(self.share_arena(id, own, &local, deadline)?),
+        };
+        let index = |member: Rank| local.iter().position(|local| *local == member);
+        let path = |member: &Rank| match (&arena, index(*member)) {
+            _ if *member == own => None,
+            (Some(arena), Some(peer)) => {
+                Some(Path::Arena { arena: arena.clone(), own: index(own).expect("we are local"), peer })
+            }
+            _ => Some(Path::Tcp),
+        };
+        let control = Control::new(id, rank, members.to_vec(), Outlet::Mesh(self.world.clone()));
+        self.controls.by_communicator.lock().expect("no panic under this lock").insert(id, Arc::downgrade(&control));
+        Ok(Ground {
+            paths: members.iter().map(path).collect(),
+            control,
+            arena: arena.clone().map(|arena| (arena, index(own).expect("we are local"))),
+            local_ranks: members.iter().filter(|member| self.world.peer(**member).host == self.world.peer(own).host).count(),
+        })
+    }
+
+    fn share_arena(&self, id: u64, own: Rank, local: &[Rank], deadline: Instant) -> Result<Arc<Arena>> {
+        let bytes = self.shm_bytes.unwrap_or_else(|| Arena::default_bytes(local.len(), Reach::Processes));
+        let mapping = self.share_memory(own, local, tag(id, ARENA_PART), bytes, deadline)?;
+        Arena::for_processes(mapping, local.len())
+    }
+
+    /// Memory of `bytes` that all `local` ranks map: made by the first of them, handed to the others.
+    pub fn share_memory(&self, own: Rank, local: &[Rank], tag: [u8; 16], bytes: usize, deadline: Instant) -> Result<Mapping> {
+        let file = if local[0] == own { Some(memory::create_file(bytes)?) } else { None };
+        let file = self.world.share_fd(local, tag, file, deadline)?;
+        Mapping::of_file(&file, bytes)
+    }
+}

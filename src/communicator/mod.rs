@@ -1,0 +1,234 @@
+//! The public face: a communicator and its collectives.
+//!
+//! Every collective comes in these forms: a blocking method on [`Communicator`], the same under [`Options`] through
+//! [`Communicator::with`], and for the common ones a `start_` method that returns a [`Handle`].
+
+mod call;
+mod collectives;
+mod create;
+mod engine;
+mod handle;
+mod point_to_point;
+mod scope;
+mod settings;
+mod split;
+mod ticket;
+mod waiting;
+mod window;
+
+pub use collectives::With;
+pub use create::Builder;
+pub use handle::{Handle, StableBuffer};
+pub use point_to_point::Group;
+pub use scope::{Scope, ScopedHandle};
+pub use settings::{DEFAULT_TIMEOUT, Options, Progress};
+pub use window::Window;
+
+use crate::control::Control;
+use crate::control::recorder::Entry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::select::{self, Context, Explanation};
+use crate::transport::TransportKind;
+use crate::transport::arena::Bell;
+use crate::types::{Collective, DType, Rank};
+use create::Origin;
+use engine::Engine;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// A group of ranks that make the same calls in the same order.
+///
+/// Starting an operation takes `&mut self`, because order matters: operations run one after the other in the order in which
+/// they were started, which must be the same on all ranks. A thread that wants an order of its own takes a
+/// [`Communicator::duplicate`]. Blocking calls block at most until the communicator's timeout (300 s unless set). After any error but
+/// [`ErrorKind::InvalidArgument`] the communicator is finished on all ranks, and can only be dropped.
+///
+/// ```
+/// use unisono::{Communicator, ReduceOp};
+///
+/// let mut ranks = Communicator::local(2)?;
+/// std::thread::scope(|threads| {
+///     for communicator in &mut ranks {
+///         threads.spawn(move || {
+///             let mut data = [communicator.rank() as f32 + 1.0; 4];
+///             communicator.all_reduce_in_place(&mut data, ReduceOp::Sum).unwrap();
+///             assert_eq!(data, [3.0; 4]);
+///         });
+///     }
+/// });
+/// # Ok::<(), unisono::Error>(())
+/// ```
+pub struct Communicator {
+    rank: Rank,
+    size: usize,
+    timeout: Duration,
+    progress: Progress,
+    transports: Vec<Option<TransportKind>>,
+    shared_bytes: usize,
+    context: Arc<Context>,
+    control: Arc<Control>,
+    shared: Arc<Shared>,
+    origin: Origin,
+    /// Communicators split off and windows allocated so far: equal on all ranks, so that both get equal names.
+    children: u64,
+}
+
+/// What a communicator shares with its handles and its progress thread.
+pub(crate) struct Shared {
+    engine: Mutex<Engine>,
+    /// Operations are queued, or the communicator was dropped: wakes the progress thread.
+    work: Condvar,
+    /// Rung to make a sleeping progress thread give the engine back.
+    bell: Option<Bell>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Engine> {
+        // A panic under this lock is our own mistake; what the engine holds stays sound, and other handles must still be able
+        // to finish or fail.
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+        self.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Communicator {
+    /// The communicator of all ranks of this job, found from the environment: `unisono launch`, torchrun, Open MPI, MPICH or
+    /// Intel MPI, Slurm, RANK and WORLD_SIZE set by hand, or a world of one rank where there is nothing.
+    ///
+    /// Blocks until all ranks have come, or the timeout (UNISONO_TIMEOUT in seconds, else 300 s) has passed.
+    ///
+    /// # Errors
+    /// `Configuration` for an environment that contradicts itself, `Rendezvous` or `Timeout` when ranks did not come.
+    ///
+    /// ```
+    /// let communicator = unisono::Communicator::from_env()?;
+    /// println!("rank {} of {}", communicator.rank(), communicator.size());
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
+    pub fn from_env() -> Result<Communicator> {
+        Communicator::builder().from_env()
+    }
+
+    /// A world of `ranks` threads of this process: one communicator for each, to be moved to its thread.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for 0 ranks, `Resource` where there is no memory.
+    pub fn local(ranks: usize) -> Result<Vec<Communicator>> {
+        Communicator::builder().local(ranks)
+    }
+
+    /// For everything that `from_env` and `local` leave at its default.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// How long a blocking call, or a started operation, may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    /// The transport to a rank; None to this rank itself.
+    pub fn transport_to(&self, peer: Rank) -> Option<TransportKind> {
+        self.transports.get(peer).copied().flatten()
+    }
+
+    /// The one transport of all this rank's peers; None where they differ or there are none.
+    pub fn transport(&self) -> Option<TransportKind> {
+        let mut kinds = self.transports.iter().flatten();
+        let first = *kinds.next()?;
+        kinds.all(|kind| *kind == first).then_some(first)
+    }
+
+    /// One line: ranks, what transports were chosen, how much memory is shared.
+    pub fn describe(&self) -> String {
+        let mut line = format!("communicator {:016x}: rank {} of {}", self.control.communicator(), self.rank, self.size);
+        for kind in TransportKind::ALL {
+            let peers = self.transports.iter().flatten().filter(|one| **one == kind).count();
+            if peers > 0 {
+                line.push_str(&format!(", {peers} by {kind}"));
+            }
+        }
+        if self.shared_bytes > 0 {
+            line.push_str(&format!(", at most {:.1} MiB shared", self.shared_bytes as f64 / f64::from(1 << 20)));
+        }
+        line.push_str(&format!(", timeout {:?}", self.timeout));
+        line
+    }
+
+    /// Why a call of this many bytes (nccl-tests convention) runs the algorithm that it runs: the same prices and the same
+    /// decision as the call itself.
+    pub fn explain(&self, collective: Collective, bytes: u64) -> Result<Explanation> {
+        let counts = crate::plan::chunk::Counts::Even(0);
+        let (dtype, op) = (DType::U8, None);
+        let call = call::Call { collective, dtype, op, counts, root: 0, in_place: false, algorithm: None };
+        select::explain(&self.context, call.problem(self.size), bytes)
+    }
+
+    /// The last operations of this rank, oldest first: the record that is always on.
+    pub fn recent_operations(&self) -> Vec<Entry> {
+        self.control.recorder.entries()
+    }
+
+    /// Gives the communicator up on all ranks: whoever waits returns an error of kind `Aborted`. Never blocks; may be called
+    /// again.
+    pub fn abort(&self) {
+        let error = Error::new(ErrorKind::Aborted, format!("rank {} called abort", self.rank)).with_peer(self.rank);
+        self.control.fail(error);
+    }
+
+    /// What [`Communicator::abort`] does, for another thread to do while this one is blocked in a call.
+    pub fn abort_handle(&self) -> AbortHandle {
+        AbortHandle { rank: self.rank, control: self.control.clone() }
+    }
+
+    fn invalid(&self, what: impl Into<String>) -> Error {
+        Error::new(ErrorKind::InvalidArgument, what).on_rank(self.rank)
+    }
+}
+
+impl Drop for Communicator {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = Error::new(ErrorKind::PeerLost, format!("rank {} is gone: its thread panicked", self.rank));
+            self.control.fail(error.with_peer(self.rank).remedy(format!("see the panic of rank {}", self.rank)));
+        }
+        self.shared.lock().shut_down();
+        self.shared.work.notify_all();
+        self.origin.leave(&self.control);
+    }
+}
+
+impl std::fmt::Debug for Communicator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.describe())
+    }
+}
+
+/// Aborts a communicator from any thread.
+#[derive(Clone)]
+pub struct AbortHandle {
+    rank: Rank,
+    control: Arc<Control>,
+}
+
+impl AbortHandle {
+    /// See [`Communicator::abort`].
+    pub fn abort(&self) {
+        let error = Error::new(ErrorKind::Aborted, format!("rank {} called abort", self.rank)).with_peer(self.rank);
+        self.control.fail(error);
+    }
+}

@@ -1,0 +1,102 @@
+//! Operations on borrowed buffers, inside a scope that can't be left before they are done.
+
+use super::collectives::Buffers;
+use super::handle::wait_for;
+use super::ticket::Ticket;
+use super::{Communicator, Shared};
+use crate::error::Result;
+use crate::types::{Collective, Element, Rank, ReduceOp};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Starts operations on buffers that live longer than the scope: see [`Communicator::scope`].
+pub struct Scope<'scope, 'env: 'scope> {
+    communicator: &'scope mut Communicator,
+    tickets: Vec<Arc<Ticket>>,
+    /// Invariant in both, as in `std::thread::scope`: what is borrowed for 'env can't be given back inside.
+    marker: PhantomData<(&'scope mut &'scope (), &'env mut &'env ())>,
+}
+
+/// An operation on borrowed buffers. It may be forgotten: the scope waits for it all the same.
+pub struct ScopedHandle {
+    ticket: Arc<Ticket>,
+    shared: Arc<Shared>,
+}
+
+impl ScopedHandle {
+    /// Blocks until the operation is over, at most until its timeout.
+    pub fn wait(self) -> Result<()> {
+        wait_for(&self.ticket, &self.shared);
+        self.ticket.result()
+    }
+}
+
+impl Communicator {
+    /// Runs `body`, in which operations may be started on borrowed buffers. When it returns, or panics, all of them are waited
+    /// for; the first error of an operation that was not waited for inside is returned.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp};
+    /// let mut alone = Communicator::local(1)?.pop().unwrap();
+    /// let mut gradients = [1.0f32, 2.0];
+    /// let computed = alone.scope(|scope| {
+    ///     let sum = scope.start_all_reduce(&mut gradients, ReduceOp::Sum)?;
+    ///     let computed = 6 * 7; // while the gradients travel
+    ///     sum.wait()?;
+    ///     Ok(computed)
+    /// })?;
+    /// assert_eq!((computed, gradients), (42, [1.0, 2.0]));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
+    pub fn scope<'env, R>(&mut self, body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R>) -> Result<R> {
+        let mut scope = Scope { communicator: self, tickets: Vec::new(), marker: PhantomData };
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(&mut scope)));
+        let shared = scope.communicator.shared.clone();
+        let tickets = std::mem::take(&mut scope.tickets);
+        for ticket in &tickets {
+            wait_for(ticket, &shared);
+        }
+        let outcome = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        tickets.iter().try_for_each(|ticket| ticket.result())?;
+        Ok(outcome)
+    }
+}
+
+impl<'env> Scope<'_, 'env> {
+    /// Starts [`Communicator::all_reduce_in_place`].
+    pub fn start_all_reduce<T: Element>(&mut self, buffer: &'env mut [T], op: ReduceOp) -> Result<ScopedHandle> {
+        self.start(Collective::AllReduce, Some(op), 0, Buffers::InPlace(buffer))
+    }
+
+    /// Starts [`Communicator::broadcast`].
+    pub fn start_broadcast<T: Element>(&mut self, buffer: &'env mut [T], root: Rank) -> Result<ScopedHandle> {
+        self.start(Collective::Broadcast, None, root, Buffers::InPlace(buffer))
+    }
+
+    /// Starts [`Communicator::all_gather`].
+    pub fn start_all_gather<T: Element>(&mut self, input: &'env [T], output: &'env mut [T]) -> Result<ScopedHandle> {
+        self.start(Collective::AllGather, None, 0, Buffers::Apart(input, output))
+    }
+
+    /// Starts [`Communicator::reduce_scatter`].
+    pub fn start_reduce_scatter<T: Element>(&mut self, input: &'env [T], output: &'env mut [T], op: ReduceOp) -> Result<ScopedHandle> {
+        self.start(Collective::ReduceScatter, Some(op), 0, Buffers::Apart(input, output))
+    }
+
+    /// Starts [`Communicator::all_to_all`].
+    pub fn start_all_to_all<T: Element>(&mut self, input: &'env [T], output: &'env mut [T]) -> Result<ScopedHandle> {
+        self.start(Collective::AllToAll, None, 0, Buffers::Apart(input, output))
+    }
+
+    fn start<T: Element>(
+        &mut self,
+        collective: Collective,
+        op: Option<ReduceOp>,
+        root: Rank,
+        buffers: Buffers<'env, T>,
+    ) -> Result<ScopedHandle> {
+        let ticket = self.communicator.start(collective, op, root, buffers)?;
+        self.tickets.push(ticket.clone());
+        Ok(ScopedHandle { ticket, shared: self.communicator.shared.clone() })
+    }
+}

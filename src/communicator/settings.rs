@@ -1,0 +1,137 @@
+//! What a user may choose, and where each choice comes from.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::TransportKind;
+use std::time::Duration;
+
+/// How long anything may wait unless something else was said: long enough for a rank that writes a checkpoint.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Who moves operations on that were started and not waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// The caller, inside calls, polls and waits.
+    #[default]
+    Caller,
+    /// A thread of the communicator's own, which also wakes futures.
+    Thread,
+}
+
+/// What one call asks for beside its arguments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Instead of the communicator's.
+    pub timeout: Option<Duration>,
+    /// An algorithm by its name in the registry, instead of the selection's; equal on all ranks.
+    pub algorithm: Option<&'static str>,
+}
+
+/// What a communicator is made with.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    pub timeout: Option<Duration>,
+    pub transport: Option<TransportKind>,
+    pub require: Option<TransportKind>,
+    pub progress: Progress,
+    pub algorithm: Option<String>,
+    pub shm_bytes: Option<usize>,
+}
+
+impl Settings {
+    /// Fills what was not set from the environment.
+    pub fn or_environment(mut self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings> {
+        if self.timeout.is_none() {
+            self.timeout = lookup("UNISONO_TIMEOUT").map(|text| seconds(&text)).transpose()?;
+        }
+        if self.transport.is_none() {
+            self.transport = kind("UNISONO_TRANSPORT", lookup)?;
+        }
+        if self.require.is_none() {
+            self.require = kind("UNISONO_REQUIRE", lookup)?;
+        }
+        if self.algorithm.is_none() {
+            self.algorithm = lookup("UNISONO_ALGORITHM").filter(|name| name != "auto");
+        }
+        if self.shm_bytes.is_none() {
+            self.shm_bytes = lookup("UNISONO_SHM_BYTES").map(|text| bytes(&text)).transpose()?;
+        }
+        if let Some(name) = &self.algorithm {
+            crate::algorithm::find(name)?;
+        }
+        Ok(self)
+    }
+
+    pub fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(DEFAULT_TIMEOUT)
+    }
+}
+
+fn refuse(variable: &str, text: &str, wanted: &str) -> Error {
+    Error::new(ErrorKind::Configuration, format!("{variable}={text} is not {wanted}")).remedy(format!("set {variable} to {wanted}, or unset it"))
+}
+
+fn seconds(text: &str) -> Result<Duration> {
+    let seconds = text.trim().parse::<f64>().ok().filter(|value| *value > 0.0 && *value < 1e9);
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| refuse("UNISONO_TIMEOUT", text, "a number of seconds"))
+}
+
+fn bytes(text: &str) -> Result<usize> {
+    text.trim().parse().map_err(|_| refuse("UNISONO_SHM_BYTES", text, "a number of bytes"))
+}
+
+fn kind(variable: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<TransportKind>> {
+    let Some(text) = lookup(variable).filter(|text| text != "auto") else { return Ok(None) };
+    let found = TransportKind::ALL.into_iter().find(|kind| kind.name() == text);
+    found.map(Some).ok_or_else(|| refuse(variable, &text, "one of auto, memory, shm, tcp"))
+}
+
+/// How a rank waits before it sleeps, by how many ranks share the processors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Polls, each with a pause, before anything else is done.
+    pub spins: u32,
+    /// Times the processor is given away before the rank sleeps.
+    pub yields: u32,
+    /// A rank whose bell is never rung still sees deadline and failure within this time.
+    pub longest_sleep: Duration,
+}
+
+/// While its progress thread sleeps the engine is locked, and a caller can't ring where only sockets wake.
+const SHORT_SLEEP: Duration = Duration::from_millis(1);
+const LONG_SLEEP: Duration = Duration::from_millis(50);
+
+impl Patience {
+    /// For `local_ranks` on the processors that this process may use. With a processor for each, spinning costs nobody anything;
+    /// with fewer, the rank that is waited for needs the processor that the waiting one holds (benches/NOTES.md has the measurement).
+    pub fn for_ranks(local_ranks: usize, progress: Progress, has_bell: bool) -> Patience {
+        let longest_sleep = if progress == Progress::Thread && !has_bell { SHORT_SLEEP } else { LONG_SLEEP };
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        if local_ranks <= processors {
+            Patience { spins: 20_000, yields: 200, longest_sleep }
+        } else {
+            Patience { spins: 4, yields: 100, longest_sleep }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_fills_gaps_and_its_mistakes_are_named() {
+        let lookup = |name: &str| match name {
+            "UNISONO_TIMEOUT" => Some("2.5".to_owned()),
+            "UNISONO_TRANSPORT" => Some("tcp".to_owned()),
+            _ => None,
+        };
+        let settings = Settings::default().or_environment(&lookup).unwrap();
+        assert_eq!(settings.timeout(), Duration::from_millis(2500));
+        assert_eq!(settings.transport, Some(TransportKind::Tcp));
+        let set = Settings { timeout: Some(Duration::from_secs(1)), ..Settings::default() };
+        assert_eq!(set.or_environment(&lookup).unwrap().timeout(), Duration::from_secs(1));
+        let wrong = |name: &str| (name == "UNISONO_TIMEOUT").then(|| "soon".to_owned());
+        let error = Settings::default().or_environment(&wrong).unwrap_err();
+        assert!(error.to_string().contains("UNISONO_TIMEOUT=soon is not a number of seconds"), "{error}");
+    }
+}

@@ -1,0 +1,60 @@
+//! Communicators made from communicators.
+
+use super::Communicator;
+use super::settings::Settings;
+use crate::error::{Error, Result};
+use crate::types::Rank;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+impl Communicator {
+    /// Splits the ranks: those that give the same `color` form a new communicator, ordered by `key`, then by rank. Collective:
+    /// all ranks call it; with `None` a rank takes part and gets nothing. Blocks.
+    ///
+    /// # Errors
+    /// As [`Communicator::all_reduce`]; `Resource` where shared memory or descriptors run out.
+    ///
+    /// ```
+    /// # use unisono::Communicator;
+    /// let mut alone = Communicator::local(1)?.pop().unwrap();
+    /// let half = alone.split(Some(0), 0)?.expect("we gave a color");
+    /// assert_eq!((half.rank(), half.size()), (0, 1));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
+    pub fn split(&mut self, color: Option<u32>, key: i64) -> Result<Option<Communicator>> {
+        let own = [color.map_or(-1, i64::from), key];
+        let mut all = vec![0i64; 2 * self.size];
+        self.all_gather(&own, &mut all)?;
+        self.children += 1;
+        let Some(color) = color else { return Ok(None) };
+        let mut members: Vec<(i64, Rank)> = all
+            .chunks_exact(2)
+            .enumerate()
+            .filter(|(_, pair)| pair[0] == i64::from(color))
+            .map(|(rank, pair)| (pair[1], rank))
+            .collect();
+        members.sort_unstable();
+        let rank = members.iter().position(|(_, rank)| *rank == self.rank).expect("we gave this color");
+        let members: Vec<Rank> = members.into_iter().map(|(_, rank)| self.control.member(rank)).collect();
+        let settings = Settings { timeout: Some(self.timeout), progress: self.progress, ..Settings::default() };
+        let id = self.child_id(u64::from(color));
+        let made = self.origin.make(id, rank, &members, self.context.clone(), &settings);
+        // The others may be waiting for this rank in the new communicator; they learn of the failure from the old one.
+        made.map(Some).map_err(|error: Error| self.control.fail(error).on_rank(self.rank))
+    }
+
+    /// A communicator of the same ranks in the same order, with links of its own: for another thread. Collective. Blocks.
+    ///
+    /// # Errors
+    /// As [`Communicator::split`].
+    pub fn duplicate(&mut self) -> Result<Communicator> {
+        let copy = self.split(Some(0), self.rank as i64)?;
+        Ok(copy.expect("every rank gave the color"))
+    }
+
+    /// A name that all members of a child compute alike, and no other communicator of the job has.
+    pub(super) fn child_id(&self, part: u64) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.control.communicator(), self.children, part).hash(&mut hasher);
+        hasher.finish() >> 1 | 1 << 62
+    }
+}

@@ -1,0 +1,198 @@
+//! The links of one rank of one communicator: made at first use, found by index afterwards.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::arena::{Arena, Reach, Window};
+use crate::transport::{Inbox, LinkName, Loan, Outbox, TransportKind, ring, tcp};
+use crate::types::Rank;
+use std::collections::HashMap;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How one rank reaches another.
+#[derive(Clone)]
+pub enum Path {
+    /// Through an arena, in which the two have these indices.
+    Arena { arena: Arc<Arena>, own: usize, peer: usize },
+    /// Through a connection that the connector makes.
+    Tcp,
+}
+
+impl Path {
+    pub fn kind(&self) -> TransportKind {
+        match self {
+            Path::Arena { arena, .. } => match arena.reach() {
+                Reach::Threads => TransportKind::Memory,
+                Reach::Processes => TransportKind::Shm,
+            },
+            Path::Tcp => TransportKind::Tcp,
+        }
+    }
+}
+
+/// Makes the connection to a peer on a channel; both sides call it. Blocks until the deadline at the longest.
+pub type Connect = Box<dyn FnMut(Rank, u16, Instant) -> Result<TcpStream> + Send>;
+
+pub struct Links {
+    rank: Rank,
+    paths: Vec<Option<Path>>,
+    connect: Connect,
+    streams: HashMap<LinkName, Arc<TcpStream>>,
+    outboxes: Vec<Outbox>,
+    inboxes: Vec<Inbox>,
+    inbox_peers: Vec<Rank>,
+    outbox_names: HashMap<LinkName, usize>,
+    inbox_names: HashMap<LinkName, usize>,
+    /// Outboxes whose peer reads this process's memory at any address.
+    threads: Vec<bool>,
+    windows: Vec<LocalWindow>,
+}
+
+/// This rank's part of a window.
+#[derive(Clone, Copy)]
+struct LocalWindow {
+    id: u32,
+    start: usize,
+    bytes: usize,
+}
+
+impl Links {
+    /// `paths` has one entry per rank, None for the rank itself.
+    pub fn new(rank: Rank, paths: Vec<Option<Path>>, connect: Connect) -> Links {
+        Links {
+            rank,
+            paths,
+            connect,
+            streams: HashMap::new(),
+            outboxes: Vec::new(),
+            inboxes: Vec::new(),
+            inbox_peers: Vec::new(),
+            outbox_names: HashMap::new(),
+            inbox_names: HashMap::new(),
+            threads: Vec::new(),
+            windows: Vec::new(),
+        }
+    }
+
+    pub fn path(&self, peer: Rank) -> Option<&Path> {
+        self.paths[peer].as_ref()
+    }
+
+    /// The index of the outbox of this name, which is made if need be. May block to connect.
+    pub fn open_outbox(&mut self, name: LinkName, deadline: Instant) -> Result<usize> {
+        if let Some(&index) = self.outbox_names.get(&name) {
+            return Ok(index);
+        }
+        let (outbox, threads) = match self.path_to(name.peer) {
+            Path::Arena { arena, own, peer } => {
+                let sender = ring::Sender::open(&arena, own, peer, name.channel).ok_or_else(|| self.arena_is_full(&arena))?;
+                (Outbox::Ring(sender), arena.reach() == Reach::Threads)
+            }
+            Path::Tcp => (Outbox::Tcp(tcp::Sender::new(name.peer, self.stream(name, deadline)?)), false),
+        };
+        self.outboxes.push(outbox);
+        self.threads.push(threads);
+        self.outbox_names.insert(name, self.outboxes.len() - 1);
+        Ok(self.outboxes.len() - 1)
+    }
+
+    /// The index of the inbox of this name, which is made if need be. May block to connect.
+    pub fn open_inbox(&mut self, name: LinkName, deadline: Instant) -> Result<usize> {
+        if let Some(&index) = self.inbox_names.get(&name) {
+            return Ok(index);
+        }
+        let inbox = match self.path_to(name.peer) {
+            Path::Arena { arena, own, peer } => Inbox::Ring(ring::Receiver::open(&arena, peer, own, name.channel)),
+            Path::Tcp => Inbox::Tcp(tcp::Receiver::new(name.peer, self.stream(name, deadline)?)),
+        };
+        self.inboxes.push(inbox);
+        self.inbox_peers.push(name.peer);
+        self.inbox_names.insert(name, self.inboxes.len() - 1);
+        Ok(self.inboxes.len() - 1)
+    }
+
+    fn path_to(&self, peer: Rank) -> Path {
+        self.paths[peer].clone().unwrap_or_else(|| panic!("rank {} has no link to itself", self.rank))
+    }
+
+    fn stream(&mut self, name: LinkName, deadline: Instant) -> Result<Arc<TcpStream>> {
+        if let Some(stream) = self.streams.get(&name) {
+            return Ok(stream.clone());
+        }
+        let stream = (self.connect)(name.peer, name.channel, deadline)?;
+        stream.set_nonblocking(true).map_err(|cause| {
+            Error::new(ErrorKind::Resource, format!("can't make the connection to rank {} non-blocking: {cause}", name.peer))
+        })?;
+        let stream = Arc::new(stream);
+        self.streams.insert(name, stream.clone());
+        Ok(stream)
+    }
+
+    fn arena_is_full(&self, arena: &Arena) -> Error {
+        Error::new(
+            ErrorKind::Resource,
+            format!("the communicator's {} bytes of shared memory are used up by the rings of its ranks", arena.bytes()),
+        )
+        .on_rank(self.rank)
+        .remedy("raise UNISONO_SHM_BYTES on every rank, or take another algorithm or transport")
+    }
+
+    #[inline]
+    pub fn outbox(&mut self, index: usize) -> &mut Outbox {
+        &mut self.outboxes[index]
+    }
+
+    #[inline]
+    pub fn inbox(&mut self, index: usize) -> &mut Inbox {
+        &mut self.inboxes[index]
+    }
+
+    pub fn peer_of_inbox(&self, index: usize) -> Rank {
+        self.inbox_peers[index]
+    }
+
+    /// How `bytes` at `address` can be lent to the peer of an outbox; None if they must be copied, or better are. Memory that lies
+    /// in no ring for the peer (threads) is lent whenever it does not fit into a cell.
+    #[inline]
+    pub fn loan(&self, outbox: usize, address: *const u8, bytes: u64, from: u64) -> Option<Loan> {
+        if bytes <= ring::INLINE as u64 {
+            return None;
+        }
+        if self.threads[outbox] {
+            return Some(Loan::Address(address));
+        }
+        if bytes < from || self.windows.is_empty() || !matches!(self.outboxes[outbox], Outbox::Ring(_)) {
+            return None;
+        }
+        let start = address as usize;
+        let inside = |window: &&LocalWindow| window.start <= start && start + bytes as usize <= window.start + window.bytes;
+        let window = self.windows.iter().find(inside)?;
+        Some(Loan::Window { id: window.id, offset: (start - window.start) as u64 })
+    }
+
+    /// From now on memory in this range is lent as this window.
+    pub fn add_window(&mut self, id: u32, start: *const u8, bytes: usize) {
+        self.windows.push(LocalWindow { id, start: start as usize, bytes });
+    }
+
+    /// Makes a window's parts readable for loans of the ranks of this host.
+    pub fn share_window(&mut self, id: u32, window: Arc<Window>) {
+        if let Some(arena) = self.arena() {
+            arena.add_window(id, window);
+        }
+    }
+
+    pub fn remove_window(&mut self, id: u32) {
+        self.windows.retain(|window| window.id != id);
+        if let Some(arena) = self.arena() {
+            arena.remove_window(id);
+        }
+    }
+
+    fn arena(&self) -> Option<&Arc<Arena>> {
+        self.paths.iter().flatten().find_map(|path| match path {
+            Path::Arena { arena, .. } => Some(arena),
+            Path::Tcp => None,
+        })
+    }
+}

@@ -1,0 +1,428 @@
+//! Runs one rank's lowered program: a resumable loop that never blocks, allocates or takes a lock.
+//!
+//! Lanes advance instruction by instruction. Posts are pumped: an outbox sends its posts in order, each as far as the
+//! instruction behind it has come, so a received, reduced and forwarded chunk leaves while it is still in the cache.
+
+use super::links::Links;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{Buffer, Reduction};
+use crate::plan::lower::{Instruction, Lowered, Place, Post, Release, Source};
+use crate::reduce::{self, Kernel};
+use crate::transport::Head;
+use crate::types::Rank;
+
+/// Bytes that are folded or copied before posts are pumped and loans given back: small enough to stay in a core's cache.
+const PIECE: u64 = 128 << 10;
+/// Posts of fewer bytes are copied even where they could be lent: a loan costs the receiver two more cache lines.
+const LEND_FROM: u64 = 4096;
+
+/// A program with its links, ready to run any number of times.
+pub struct Runner {
+    lowered: Lowered,
+    kernel: Option<Kernel>,
+    element_bytes: usize,
+    inboxes: Vec<usize>,
+    outboxes: Vec<Outgoing>,
+    lanes: Vec<Lane>,
+    scratch: Vec<u8>,
+    memory: Memory,
+    fingerprint: u32,
+    sources: Vec<reduce::Source>,
+    pieces: Vec<Piece>,
+}
+
+/// The addresses of one call.
+#[derive(Clone, Copy)]
+pub struct Memory {
+    pub input: *const u8,
+    pub output: *mut u8,
+    scratch: *mut u8,
+}
+
+impl Memory {
+    pub fn new(input: *const u8, output: *mut u8) -> Memory {
+        Memory { input, output, scratch: std::ptr::null_mut() }
+    }
+
+    #[inline]
+    fn at(&self, place: Place) -> *mut u8 {
+        let base = match place.buffer {
+            Buffer::Input => self.input.cast_mut(),
+            Buffer::Output => self.output,
+            Buffer::Scratch => self.scratch,
+        };
+        base.wrapping_add(place.offset as usize)
+    }
+}
+
+// SAFETY: the pointers are to buffers that the operation owns or that the caller lends for its whole duration; a runner is used
+// by one thread at a time.
+unsafe impl Send for Runner {}
+
+#[derive(Clone, Copy, Default)]
+struct Lane {
+    next: usize,
+    /// Bytes of the instruction `next` that are done.
+    done: u64,
+    /// The instruction's waits are over.
+    entered: bool,
+}
+
+struct Outgoing {
+    link: usize,
+    /// The post being sent, and its bytes that are out.
+    next: usize,
+    sent: u64,
+    /// For each post, the loan that carries it.
+    loans: Vec<Option<u64>>,
+    /// Loans come back in order, so that the last one speaks for all.
+    last_loan: Option<u64>,
+}
+
+impl Outgoing {
+    #[inline]
+    fn last_loan_is_back(&self, links: &mut Links) -> bool {
+        self.last_loan.is_none_or(|number| links.outbox(self.link).is_returned(number))
+    }
+}
+
+/// A received record that is being read.
+#[derive(Clone, Copy)]
+struct Piece {
+    inbox: usize,
+    record_len: usize,
+    lent: bool,
+}
+
+/// Where an unfinished run stands, for error messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub step: u32,
+    pub bytes: u64,
+    /// Ranks whose messages, or whose taking of ours, are waited for.
+    pub waits_for: Vec<Rank>,
+}
+
+impl Runner {
+    /// `inboxes` and `outboxes` are the links of the program, in its order.
+    pub fn new(
+        lowered: Lowered,
+        kernel: Option<Kernel>,
+        element_bytes: usize,
+        inboxes: Vec<usize>,
+        outboxes: Vec<usize>,
+    ) -> Runner {
+        let outgoing = |(link, (_, posts)): (usize, &(_, Vec<_>))| Outgoing {
+            link,
+            next: 0,
+            sent: 0,
+            loans: vec![None; posts.len()],
+            last_loan: None,
+        };
+        let outboxes = outboxes.into_iter().zip(&lowered.outboxes).map(outgoing).collect();
+        let most_sources = lowered.lanes.iter().flatten().map(|one| one.sources.len()).max().unwrap_or(0);
+        Runner {
+            lanes: vec![Lane::default(); lowered.lanes.len()],
+            scratch: vec![0; lowered.scratch_bytes as usize],
+            memory: Memory::new(std::ptr::null(), std::ptr::null_mut()),
+            fingerprint: 0,
+            sources: Vec::with_capacity(most_sources),
+            pieces: Vec::with_capacity(most_sources),
+            lowered,
+            kernel,
+            element_bytes,
+            inboxes,
+            outboxes,
+        }
+    }
+
+    pub fn lowered(&self) -> &Lowered {
+        &self.lowered
+    }
+
+    /// Sets the program to its beginning.
+    ///
+    /// # Safety
+    /// Until [`Runner::poll`] has returned true or [`Runner::cancel`] was called, `memory.input` must be readable and
+    /// `memory.output` writable for the bytes of the lowered program, and nobody else may touch the output. Input and output
+    /// overlap exactly as the program was lowered for, or not at all.
+    pub unsafe fn begin(&mut self, memory: Memory, fingerprint: u32) {
+        self.memory = Memory { scratch: self.scratch.as_mut_ptr(), ..memory };
+        self.fingerprint = fingerprint;
+        self.lanes.fill(Lane::default());
+        for outgoing in &mut self.outboxes {
+            (outgoing.next, outgoing.sent, outgoing.last_loan) = (0, 0, None);
+            outgoing.loans.fill(None);
+        }
+    }
+
+    /// Goes as far as it can without waiting; true when the program is done and all its memory released.
+    #[inline]
+    pub fn poll(&mut self, links: &mut Links) -> Result<bool> {
+        loop {
+            let mut moved = false;
+            for lane in 0..self.lanes.len() {
+                moved |= self.advance(lane, links)?;
+            }
+            let mut all_sent = true;
+            for index in 0..self.outboxes.len() {
+                moved |= self.pump(index, links)?;
+                all_sent &= self.outboxes[index].next == self.lowered.outboxes[index].1.len();
+            }
+            if all_sent && self.lanes_are_done() && self.loans_are_back(links) {
+                return Ok(true);
+            }
+            if !moved {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn lanes_are_done(&self) -> bool {
+        self.lanes.iter().zip(&self.lowered.lanes).all(|(lane, steps)| lane.next == steps.len())
+    }
+
+    fn loans_are_back(&mut self, links: &mut Links) -> bool {
+        self.outboxes.iter().all(|outgoing| outgoing.last_loan_is_back(links))
+    }
+
+    /// Takes back what is lent: after this no peer reads this operation's memory.
+    pub fn cancel(&mut self, links: &mut Links) {
+        for outgoing in &self.outboxes {
+            links.outbox(outgoing.link).revoke();
+        }
+    }
+
+    fn advance(&mut self, lane: usize, links: &mut Links) -> Result<bool> {
+        let mut moved = false;
+        while let Some(instruction) = self.lowered.lanes[lane].get(self.lanes[lane].next) {
+            if !self.lanes[lane].entered {
+                if !instruction.awaits.iter().all(|release| self.is_released(*release, links)) {
+                    return Ok(moved);
+                }
+                self.lanes[lane].entered = true;
+            }
+            if instruction.destination.is_some() {
+                let (piece_moved, complete) = self.compute(lane, links)?;
+                moved |= piece_moved;
+                if !complete {
+                    return Ok(moved);
+                }
+            }
+            let next = self.lanes[lane].next;
+            self.lanes[lane] = Lane { next: next + 1, done: 0, entered: false };
+            moved = true;
+            for index in 0..self.lowered.lanes[lane][next].outboxes.len() {
+                let outbox = self.lowered.lanes[lane][next].outboxes[index];
+                self.pump(outbox, links)?;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Works on the current instruction of a lane: whether anything moved, and whether it is complete.
+    fn compute(&mut self, lane: usize, links: &mut Links) -> Result<(bool, bool)> {
+        let mut moved = false;
+        let bytes = self.lowered.lanes[lane][self.lanes[lane].next].bytes;
+        while self.lanes[lane].done < bytes {
+            let taken = self.compute_piece(lane, links)?;
+            if taken == 0 {
+                return Ok((moved, false));
+            }
+            self.lanes[lane].done += taken;
+            moved = true;
+            if bytes > PIECE {
+                let next = self.lanes[lane].next;
+                for index in 0..self.lowered.lanes[lane][next].outboxes.len() {
+                    let outbox = self.lowered.lanes[lane][next].outboxes[index];
+                    self.pump(outbox, links)?;
+                }
+            }
+        }
+        Ok((moved, true))
+    }
+
+    /// Folds or copies the next bytes that all sources have; 0 if one has none.
+    #[inline]
+    fn compute_piece(&mut self, lane: usize, links: &mut Links) -> Result<u64> {
+        let Lane { next, done, .. } = self.lanes[lane];
+        let instruction = &self.lowered.lanes[lane][next];
+        let mut len = (instruction.bytes - done).min(PIECE) as usize;
+        self.sources.clear();
+        self.pieces.clear();
+        for source in &instruction.sources {
+            let address = match *source {
+                Source::Local(place) => self.memory.at(place).wrapping_add(done as usize).cast_const(),
+                Source::Inbox(index) => {
+                    let inbox = self.inboxes[index];
+                    let Some(record) = links.inbox(inbox).peek()? else { return Ok(0) };
+                    let head = Head { fingerprint: self.fingerprint, message_bytes: instruction.bytes };
+                    if record.head != head {
+                        return Err(mismatch(links.peer_of_inbox(inbox), record.head, head));
+                    }
+                    len = len.min(record.len);
+                    self.pieces.push(Piece { inbox, record_len: record.len, lent: record.lent });
+                    record.data
+                }
+            };
+            self.sources.push(reduce::Source { address, raw: false });
+        }
+        for piece in &self.pieces {
+            if piece.lent && !links.inbox(piece.inbox).hold() {
+                let peer = links.peer_of_inbox(piece.inbox);
+                return Err(Error::new(ErrorKind::Aborted, format!("rank {peer} gave up on the operation")).with_peer(peer));
+            }
+        }
+        let destination = instruction.destination.expect("compute is called for instructions that have one");
+        // SAFETY: local operands lie in the call's buffers (`begin`), received ones were shown by `peek` and are held; lengths
+        // are the shortest of all.
+        unsafe { self.store(instruction, destination, done, len) };
+        for piece in &self.pieces {
+            links.inbox(piece.inbox).take(len, piece.record_len, piece.lent);
+        }
+        Ok(len as u64)
+    }
+
+    /// # Safety
+    /// `self.sources` must be readable, and the destinations writable, for `len` bytes.
+    unsafe fn store(&self, instruction: &Instruction, destination: Place, done: u64, len: usize) {
+        let target = self.memory.at(destination).wrapping_add(done as usize);
+        // SAFETY: the caller's; a plan's operands overlap exactly or not at all.
+        unsafe {
+            match (instruction.reduction, &self.kernel) {
+                (Some(reduction), Some(kernel)) => {
+                    kernel.run(&self.sources, target, len / self.element_bytes, reduction == Reduction::Final);
+                }
+                _ => copy(self.sources[0].address, target, len),
+            }
+            for place in &instruction.copies {
+                copy(target, self.memory.at(*place).wrapping_add(done as usize), len);
+            }
+        }
+    }
+
+    fn is_released(&self, release: Release, links: &mut Links) -> bool {
+        let outgoing = &self.outboxes[release.outbox];
+        outgoing.next > release.post
+            && outgoing.loans[release.post].is_none_or(|number| links.outbox(outgoing.link).is_returned(number))
+    }
+
+    /// Sends what is ready of an outbox's posts.
+    #[inline]
+    fn pump(&mut self, index: usize, links: &mut Links) -> Result<bool> {
+        let posts = &self.lowered.outboxes[index].1;
+        let mut moved = false;
+        while let Some(post) = posts.get(self.outboxes[index].next) {
+            let ready = self.ready_bytes(post);
+            let outgoing = &mut self.outboxes[index];
+            if ready == outgoing.sent {
+                break;
+            }
+            let head = Head { fingerprint: self.fingerprint, message_bytes: post.bytes };
+            let address = self.memory.at(post.place);
+            let loan = if outgoing.sent == 0 { links.loan(outgoing.link, address, post.bytes, LEND_FROM) } else { None };
+            if let Some(loan) = loan {
+                if ready < post.bytes {
+                    break;
+                }
+                let Some(number) = links.outbox(outgoing.link).lend(head, loan, post.bytes) else { break };
+                outgoing.loans[outgoing.next] = Some(number);
+                outgoing.last_loan = Some(number);
+                outgoing.sent = post.bytes;
+            } else {
+                let data = address.wrapping_add(outgoing.sent as usize);
+                let available = (ready - outgoing.sent) as usize;
+                // SAFETY: `ready` bytes of the post are computed, and stay as they are until it is released.
+                let sent = unsafe { links.outbox(outgoing.link).push(head, data, available)? };
+                if sent == 0 {
+                    break;
+                }
+                outgoing.sent += sent as u64;
+            }
+            moved = true;
+            if outgoing.sent == post.bytes {
+                outgoing.next += 1;
+                outgoing.sent = 0;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Where the run stands and whom it waits for. Not for the fast path.
+    pub fn standing(&self, links: &mut Links) -> Standing {
+        let mut standing = Standing::default();
+        for (lane, steps) in self.lanes.iter().zip(&self.lowered.lanes) {
+            let Some(instruction) = steps.get(lane.next) else { continue };
+            standing.step = standing.step.max(lane.next as u32);
+            standing.bytes += lane.done;
+            for source in &instruction.sources {
+                if let Source::Inbox(index) = *source
+                    && matches!(links.inbox(self.inboxes[index]).peek(), Ok(None))
+                {
+                    standing.waits_for.push(links.peer_of_inbox(self.inboxes[index]));
+                }
+            }
+        }
+        for (outgoing, (name, posts)) in self.outboxes.iter().zip(&self.lowered.outboxes) {
+            if outgoing.next < posts.len() && outgoing.sent > 0 || !outgoing.last_loan_is_back(links) {
+                standing.waits_for.push(name.peer);
+            }
+        }
+        standing.waits_for.sort_unstable();
+        standing.waits_for.dedup();
+        standing
+    }
+
+    /// Descriptors on which bytes or room for bytes are waited for now; none that could be ready without helping.
+    pub fn descriptors(&self, links: &mut Links, into: &mut Vec<libc::pollfd>) {
+        into.clear();
+        for (lane, steps) in self.lanes.iter().zip(&self.lowered.lanes) {
+            for source in steps.get(lane.next).map_or(&[][..], |instruction| &instruction.sources) {
+                if let Source::Inbox(index) = *source
+                    && matches!(links.inbox(self.inboxes[index]).peek(), Ok(None))
+                    && let Some(fd) = links.inbox(self.inboxes[index]).waits_on()
+                {
+                    into.push(libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+                }
+            }
+        }
+        for (outgoing, (_, posts)) in self.outboxes.iter().zip(&self.lowered.outboxes) {
+            if posts.get(outgoing.next).is_some_and(|post| self.ready_bytes(post) > outgoing.sent)
+                && let Some(fd) = links.outbox(outgoing.link).waits_on()
+            {
+                into.push(libc::pollfd { fd, events: libc::POLLOUT, revents: 0 });
+            }
+        }
+    }
+
+    /// Bytes of a post that its instruction has made ready.
+    #[inline]
+    fn ready_bytes(&self, post: &Post) -> u64 {
+        let lane = &self.lanes[post.lane];
+        match lane.next.cmp(&post.instruction) {
+            std::cmp::Ordering::Less => 0,
+            std::cmp::Ordering::Equal => lane.done,
+            std::cmp::Ordering::Greater => post.bytes,
+        }
+    }
+}
+
+/// # Safety
+/// Readable and writable for `len` bytes; the same address or no overlap.
+#[inline]
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    if from != to.cast_const() {
+        // SAFETY: the caller's.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    }
+}
+
+#[cold]
+fn mismatch(peer: Rank, came: Head, expected: Head) -> Error {
+    let what = if came.fingerprint == expected.fingerprint {
+        format!("rank {peer} sends {} bytes where {} are expected", came.message_bytes, expected.message_bytes)
+    } else {
+        format!("rank {peer} is in another call")
+    };
+    Error::new(ErrorKind::Mismatch, what).with_peer(peer)
+}

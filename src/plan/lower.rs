@@ -1,0 +1,282 @@
+//! From a plan to what one rank runs: flat instructions with byte offsets, and every wait for a release made explicit.
+//!
+//! One lowered program serves every reach. Whether a message is staged, lent or written to a socket, its source memory is free
+//! again at the latest when the receiver has taken all of it; the program waits for that before it overwrites the memory, so it
+//! is right under the weakest of the promises that transports make.
+
+use super::check::Checked;
+use super::chunk::{Counts, Extents};
+use super::{Buffer, Move, Operand, Program, Reduction, Span, Step};
+use crate::transport::LinkName;
+use crate::types::{Collective, Rank};
+use std::ops::Range;
+
+/// A place in one of the three memories, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub buffer: Buffer,
+    pub offset: u64,
+}
+
+/// What an instruction reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Local(Place),
+    /// The next message of this inbox, by index into [`Lowered::inboxes`].
+    Inbox(usize),
+}
+
+/// A post that must be released: index of the outbox and of the post in it. All posts before it are then released too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Release {
+    pub outbox: usize,
+    pub post: usize,
+}
+
+/// One step of a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// Waited for before the first byte is written.
+    pub awaits: Vec<Release>,
+    pub reduction: Option<Reduction>,
+    pub sources: Vec<Source>,
+    /// None: nothing is computed, the instruction only makes its posts ready.
+    pub destination: Option<Place>,
+    /// Where the result is wanted as well.
+    pub copies: Vec<Place>,
+    /// Outboxes that have a post of this instruction.
+    pub outboxes: Vec<usize>,
+    pub bytes: u64,
+}
+
+/// A message to be sent from local memory once its instruction has run, or piece by piece while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Post {
+    pub lane: usize,
+    pub instruction: usize,
+    pub place: Place,
+    pub bytes: u64,
+}
+
+/// What one rank runs for one shape of a call.
+#[derive(Clone, Debug, Default)]
+pub struct Lowered {
+    pub lanes: Vec<Vec<Instruction>>,
+    pub inboxes: Vec<LinkName>,
+    /// Each with its messages in order.
+    pub outboxes: Vec<(LinkName, Vec<Post>)>,
+    pub input_bytes: u64,
+    pub output_bytes: u64,
+    pub scratch_bytes: u64,
+}
+
+/// Where the input lies in the output's address space when a call is in place, in bytes: negative where the output is a part
+/// of the input.
+pub fn alias_offset(collective: Collective, rank: Rank, counts: &Counts, element_bytes: u64) -> i64 {
+    let own_block = |counts: &Counts| match counts {
+        Counts::Even(count) => rank as u64 * count,
+        Counts::PerRank(counts) => counts[..rank].iter().sum(),
+        Counts::Pairwise { .. } => 0,
+    };
+    let bytes = (own_block(counts) * element_bytes) as i64;
+    match collective.even() {
+        Collective::AllGather | Collective::Gather => bytes,
+        Collective::ReduceScatter | Collective::Scatter => -bytes,
+        _ => 0,
+    }
+}
+
+/// Lowers the program of `rank`. `in_place`: the input lies in the output, or the output in the input, as
+/// [`alias_offset`] says.
+pub fn lower(checked: &Checked, rank: Rank, counts: &Counts, element_bytes: u64, in_place: bool) -> Lowered {
+    let plan = checked.plan();
+    let program = plan.program(rank);
+    let extents = Extents::new(plan, &program, rank, counts);
+    let alias = in_place.then(|| alias_offset(plan.problem.collective, rank, counts, element_bytes));
+    let mut lowering = Lowering {
+        extents: &extents,
+        element_bytes,
+        alias,
+        lowered: Lowered {
+            input_bytes: extents.total(Buffer::Input) * element_bytes,
+            output_bytes: extents.total(Buffer::Output) * element_bytes,
+            scratch_bytes: extents.total(Buffer::Scratch) * element_bytes,
+            ..Lowered::default()
+        },
+        posted: Vec::new(),
+    };
+    lowering.run(&program);
+    lowering.lowered
+}
+
+/// Memory that a post of the lane being lowered reads.
+struct Posted {
+    release: Release,
+    memory: Memory,
+}
+
+/// A byte range in a space in which aliased buffers share addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Memory {
+    buffer: Buffer,
+    range: Range<i64>,
+}
+
+impl Memory {
+    fn overlaps(&self, other: &Memory) -> bool {
+        self.buffer == other.buffer && self.range.start < other.range.end && other.range.start < self.range.end
+    }
+}
+
+struct Lowering<'a> {
+    extents: &'a Extents,
+    element_bytes: u64,
+    alias: Option<i64>,
+    lowered: Lowered,
+    posted: Vec<Posted>,
+}
+
+impl Lowering<'_> {
+    fn run(&mut self, program: &Program) {
+        for steps in &program.lanes {
+            self.posted.clear();
+            self.lowered.lanes.push(Vec::new());
+            for step in steps {
+                match step {
+                    Step::Move(one) => self.lower_move(one, 0),
+                    Step::Repeat { count, body } => {
+                        for round in 0..*count {
+                            body.iter().for_each(|one| self.lower_move(one, round));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn place(&self, span: &Span, round: u32) -> (Place, u64) {
+        let range = self.extents.range(span, round);
+        let place = Place { buffer: span.buffer, offset: range.start * self.element_bytes };
+        (place, (range.end - range.start) * self.element_bytes)
+    }
+
+    fn memory(&self, place: Place, bytes: u64) -> Memory {
+        let start = place.offset as i64;
+        let (buffer, start) = match (place.buffer, self.alias) {
+            (Buffer::Input, Some(offset)) => (Buffer::Output, start + offset),
+            (buffer, _) => (buffer, start),
+        };
+        Memory { buffer, range: start..start + bytes as i64 }
+    }
+
+    fn lower_move(&mut self, one: &Move, round: u32) {
+        let local = |operand: &Operand| match operand {
+            Operand::Local(span) => Some(*span),
+            Operand::Peer { .. } => None,
+        };
+        let span = one.sources.iter().chain(&one.destinations).find_map(local).expect("a move has a local operand");
+        let (_, bytes) = self.place(&span, round);
+        if bytes == 0 {
+            return;
+        }
+        let sources: Vec<Source> = one.sources.iter().map(|operand| self.source(operand, round)).collect();
+        let mut places = one.destinations.iter().filter_map(local).map(|span| self.place(&span, round).0);
+        let (mut destination, copies) = (places.next(), places.collect::<Vec<_>>());
+        let sends: Vec<LinkName> = one.destinations.iter().filter_map(link).collect();
+
+        // What is posted is read from local memory: the destination, the only source, or scratch of our own.
+        let pure_send = matches!((one.reduction, &sources[..]), (None, [Source::Local(_)])) && destination.is_none();
+        let rendezvous = destination.is_none() && !pure_send;
+        if rendezvous {
+            destination = Some(self.hidden_scratch(bytes));
+        }
+        let origin = destination.or(match sources[0] {
+            Source::Local(place) => Some(place),
+            Source::Inbox(_) => None,
+        });
+        let awaits = self.releases_before_writing(destination.iter().chain(&copies), bytes);
+        let outboxes: Vec<usize> = sends.iter().map(|name| self.outbox(*name)).collect();
+        let lane = self.lowered.lanes.len() - 1;
+        let instruction = self.lowered.lanes[lane].len();
+        for &outbox in &outboxes {
+            let place = origin.expect("a send has local memory to send from");
+            let posts = &mut self.lowered.outboxes[outbox].1;
+            posts.push(Post { lane, instruction, place, bytes });
+            let release = Release { outbox, post: posts.len() - 1 };
+            let memory = self.memory(place, bytes);
+            self.posted.push(Posted { release, memory });
+        }
+        let reduction = one.reduction;
+        let destination = if pure_send { None } else { destination };
+        let lowered = Instruction { awaits, reduction, sources, destination, copies, outboxes: outboxes.clone(), bytes };
+        self.lowered.lanes[lane].push(lowered);
+        if rendezvous {
+            let awaits = outboxes
+                .iter()
+                .map(|&outbox| Release { outbox, post: self.lowered.outboxes[outbox].1.len() - 1 })
+                .collect();
+            self.lowered.lanes[lane].push(Instruction {
+                awaits,
+                reduction: None,
+                sources: Vec::new(),
+                destination: None,
+                copies: Vec::new(),
+                outboxes: Vec::new(),
+                bytes: 0,
+            });
+        }
+    }
+
+    fn source(&mut self, operand: &Operand, round: u32) -> Source {
+        match operand {
+            Operand::Local(span) => Source::Local(self.place(span, round).0),
+            Operand::Peer { rank, channel } => {
+                let name = LinkName { peer: *rank, channel: *channel };
+                let inboxes = &mut self.lowered.inboxes;
+                Source::Inbox(inboxes.iter().position(|known| *known == name).unwrap_or_else(|| {
+                    inboxes.push(name);
+                    inboxes.len() - 1
+                }))
+            }
+        }
+    }
+
+    fn outbox(&mut self, name: LinkName) -> usize {
+        let outboxes = &mut self.lowered.outboxes;
+        outboxes.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+            outboxes.push((name, Vec::new()));
+            outboxes.len() - 1
+        })
+    }
+
+    fn hidden_scratch(&mut self, bytes: u64) -> Place {
+        let offset = self.lowered.scratch_bytes.next_multiple_of(64);
+        self.lowered.scratch_bytes = offset + bytes;
+        Place { buffer: Buffer::Scratch, offset }
+    }
+
+    /// The latest post of each outbox, in this lane, that reads what is about to be written. Other lanes' posts are ordered by
+    /// messages: the checker proved it.
+    fn releases_before_writing<'p>(&mut self, places: impl Iterator<Item = &'p Place>, bytes: u64) -> Vec<Release> {
+        let mut awaits: Vec<Release> = Vec::new();
+        for place in places {
+            let written = self.memory(*place, bytes);
+            for posted in self.posted.iter().filter(|posted| posted.memory.overlaps(&written)) {
+                match awaits.iter_mut().find(|release| release.outbox == posted.release.outbox) {
+                    Some(release) => release.post = release.post.max(posted.release.post),
+                    None => awaits.push(posted.release),
+                }
+            }
+            // What is written now is waited for now; later writes need not wait for the same posts again.
+            self.posted.retain(|posted| !posted.memory.overlaps(&written));
+        }
+        awaits
+    }
+}
+
+fn link(operand: &Operand) -> Option<LinkName> {
+    match operand {
+        Operand::Local(_) => None,
+        Operand::Peer { rank, channel } => Some(LinkName { peer: *rank, channel: *channel }),
+    }
+}

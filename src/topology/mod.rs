@@ -1,0 +1,3 @@
+//! The machine as data.
+
+pub mod host;

@@ -1,0 +1,182 @@
+//! Transports: they know bytes and peers, never plans.
+//!
+//! ## The contract
+//! A link joins one rank to one peer on one channel, in one direction. It carries messages first in, first out, each as one
+//! or more records, every record with a [`Head`].
+//! - [`Outbox::push`] takes as many bytes as there is room for and never blocks. What it took is gone from the caller's memory:
+//!   the caller may overwrite it.
+//! - [`Outbox::lend`] hands over memory without copying, where the peer can reach it: the caller may overwrite it once
+//!   [`Outbox::is_returned`], and must [`Outbox::revoke`] before it gives up on an operation.
+//! - [`Inbox::peek`] shows what has come, [`Inbox::take`] consumes it. Neither blocks.
+//! - Nobody writes into the memory of another rank: a peer that wakes up late can harm no one.
+//! - A broken link is an error of kind `PeerLost` that names the peer, at the next call.
+
+pub mod arena;
+pub mod memory;
+pub mod ring;
+pub mod tcp;
+
+use crate::error::Result;
+use crate::types::Rank;
+pub use ring::Loan;
+
+/// What stands at the front of every record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Of the operation: both sides must mean the same one.
+    pub fingerprint: u32,
+    /// Of the whole message, not of this record.
+    pub message_bytes: u64,
+}
+
+/// What has come and was not taken yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    pub head: Head,
+    pub data: *const u8,
+    /// Bytes of the record at `data`.
+    pub len: usize,
+    /// The bytes lie in the peer's own memory: hold it while reading.
+    pub lent: bool,
+}
+
+/// Whether a record is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Part,
+    All,
+}
+
+/// The kinds of transport, as users name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransportKind {
+    /// Threads of one process.
+    Memory,
+    /// Processes of one host, through shared memory.
+    Shm,
+    /// Any hosts, through TCP.
+    Tcp,
+}
+
+impl TransportKind {
+    pub const ALL: [TransportKind; 3] = [TransportKind::Memory, TransportKind::Shm, TransportKind::Tcp];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            TransportKind::Memory => "memory",
+            TransportKind::Shm => "shm",
+            TransportKind::Tcp => "tcp",
+        }
+    }
+}
+
+impl std::fmt::Display for TransportKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The sending end of a link.
+pub enum Outbox {
+    Ring(ring::Sender),
+    Tcp(tcp::Sender),
+}
+
+/// The receiving end of a link.
+pub enum Inbox {
+    Ring(ring::Receiver),
+    Tcp(tcp::Receiver),
+}
+
+impl Outbox {
+    /// Takes up to `available` of the message's next bytes; 0 if there is no room now.
+    ///
+    /// # Safety
+    /// `data` must be readable for `available` bytes.
+    #[inline]
+    pub unsafe fn push(&mut self, head: Head, data: *const u8, available: usize) -> Result<usize> {
+        // SAFETY: the caller's.
+        unsafe {
+            match self {
+                Outbox::Ring(sender) => Ok(sender.push(head, data, available)),
+                Outbox::Tcp(sender) => sender.push(head, data, available),
+            }
+        }
+    }
+
+    /// Lends a whole message; its number if there was room.
+    #[inline]
+    pub fn lend(&mut self, head: Head, loan: Loan, len: u64) -> Option<u64> {
+        match self {
+            Outbox::Ring(sender) => sender.lend(head, loan, len),
+            Outbox::Tcp(_) => unreachable!("memory is not lent over TCP"),
+        }
+    }
+
+    #[inline]
+    pub fn is_returned(&mut self, number: u64) -> bool {
+        match self {
+            Outbox::Ring(sender) => sender.is_returned(number),
+            Outbox::Tcp(_) => true,
+        }
+    }
+
+    pub fn revoke(&mut self) {
+        match self {
+            Outbox::Ring(sender) => sender.revoke(),
+            Outbox::Tcp(_) => {}
+        }
+    }
+
+    /// The descriptor to wait on when there is no room.
+    pub fn waits_on(&self) -> Option<std::os::fd::RawFd> {
+        match self {
+            Outbox::Ring(_) => None,
+            Outbox::Tcp(sender) => Some(sender.descriptor()),
+        }
+    }
+}
+
+impl Inbox {
+    /// What is left of the first record, if one has come.
+    #[inline]
+    pub fn peek(&mut self) -> Result<Option<Record>> {
+        match self {
+            Inbox::Ring(receiver) => Ok(receiver.peek()),
+            Inbox::Tcp(receiver) => receiver.peek(),
+        }
+    }
+
+    /// Before a piece of a lent record is read; false if the sender took it back.
+    pub fn hold(&mut self) -> bool {
+        match self {
+            Inbox::Ring(receiver) => receiver.hold(),
+            Inbox::Tcp(_) => true,
+        }
+    }
+
+    /// Consumes `bytes` of a record of which `record_len` were left.
+    #[inline]
+    pub fn take(&mut self, bytes: usize, record_len: usize, lent: bool) -> Taken {
+        match self {
+            Inbox::Ring(receiver) => receiver.take(bytes, record_len, lent),
+            Inbox::Tcp(receiver) => receiver.take(bytes, record_len),
+        }
+    }
+
+    /// The descriptor to wait on when nothing has come.
+    pub fn waits_on(&self) -> Option<std::os::fd::RawFd> {
+        match self {
+            Inbox::Ring(_) => None,
+            Inbox::Tcp(receiver) => Some(receiver.descriptor()),
+        }
+    }
+}
+
+/// A peer on a channel: the name of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkName {
+    pub peer: Rank,
+    pub channel: u16,
+}

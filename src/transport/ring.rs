@@ -1,0 +1,383 @@
+//! One direction of one channel between two ranks that share memory: a ring of cells, and a ring of bytes beside it.
+//!
+//! ## Layout
+//! A cell is 256 bytes. Its first 8 are the stamp: cell number + 1, stored last (release) by the sender, so that the cell itself
+//! says when it is full and a small message costs the receiver one cache line. The payload never covers a stamp, so no data can
+//! look like one. Behind the stamp: fingerprint (4), kind and record length (4), length of the whole message (8), payload.
+//!
+//! A record carries up to [`INLINE`] bytes in its cell; more in the byte ring (`Staged`); or nothing but an address (`Lent`), where
+//! the receiver can read the sender's memory itself.
+//!
+//! ## Who may touch what
+//! The sender writes cells `head`, `head + 1`... while fewer than `cells` of them are not yet consumed, then their stamp. The
+//! receiver reads a cell once its stamp is there, and gives it back, with its bytes or its loan, by raising `consumed` (release).
+//! The sender looks at `consumed` only when its last known value says that the ring is full, or when it must know that a loan
+//! came back. There is one sender and one receiver.
+//!
+//! ## Loans
+//! While a loan is out the receiver reads the sender's memory, so an operation that fails must take its loans back before it
+//! returns. The cell's `state` decides: the receiver goes `FREE -> READING -> FREE` around every piece that it reads, the sender
+//! `FREE -> REVOKED`; who comes second waits (the sender, for one piece at the longest) or fails (the receiver).
+
+use super::arena::{Arena, Bell};
+use super::{Head, Record, Taken};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// Bytes of a cell; the ring's header is two cells.
+const CELL: usize = 256;
+const HEAD: usize = 24;
+/// Payload bytes that fit into a cell.
+pub const INLINE: usize = CELL - HEAD;
+
+const FREE: u32 = 0;
+const READING: u32 = 1;
+const REVOKED: u32 = 2;
+
+const KIND_INLINE: u32 = 0;
+const KIND_STAGED: u32 = 1;
+const KIND_LENT: u32 = 2;
+const KIND_WINDOW: u32 = 3;
+
+/// How large the rings of an arena are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dimensions {
+    /// A power of two.
+    pub cells: u32,
+    /// A power of two, or 0 where messages are only inline or lent.
+    pub bytes: u32,
+}
+
+impl Dimensions {
+    pub fn total(&self) -> usize {
+        2 * CELL + self.cells as usize * CELL + self.bytes as usize
+    }
+}
+
+/// Raw access to one ring.
+#[derive(Clone)]
+struct Ring {
+    base: *mut u8,
+    dimensions: Dimensions,
+    /// Keeps the memory mapped.
+    arena: Arc<Arena>,
+}
+
+// SAFETY: `base` points into `arena`, which is Sync; who touches what is said above.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    fn consumed(&self) -> &AtomicU64 {
+        // SAFETY: the first 8 bytes of a ring are this counter, aligned (rings are aligned to cells) and alive with the arena.
+        unsafe { AtomicU64::from_ptr(self.base.cast()) }
+    }
+
+    fn cell(&self, number: u64) -> *mut u8 {
+        let index = (number & u64::from(self.dimensions.cells - 1)) as usize;
+        // SAFETY: index < cells, inside the ring's memory.
+        unsafe { self.base.add((2 + index) * CELL) }
+    }
+
+    fn stamp(&self, number: u64) -> &AtomicU64 {
+        // SAFETY: the first 8 bytes of a cell are its stamp.
+        unsafe { AtomicU64::from_ptr(self.cell(number).cast()) }
+    }
+
+    fn state(&self, number: u64) -> &AtomicU32 {
+        // SAFETY: of a lent cell, the 4 bytes behind address and length are its state, and no payload.
+        unsafe { AtomicU32::from_ptr(self.cell(number).add(HEAD + 16).cast()) }
+    }
+
+    fn byte(&self, position: u64) -> *mut u8 {
+        let offset = (position & u64::from(self.dimensions.bytes - 1)) as usize;
+        // SAFETY: offset < bytes, inside the ring's memory.
+        unsafe { self.base.add((2 + self.dimensions.cells as usize) * CELL + offset) }
+    }
+}
+
+/// The sending half.
+pub struct Sender {
+    ring: Ring,
+    peer_bell: Bell,
+    head: u64,
+    consumed: u64,
+    byte_head: u64,
+    byte_tail: u64,
+    /// For every cell in flight, where the byte ring stands behind it.
+    byte_ends: Box<[u64]>,
+}
+
+/// Where the memory of a loan lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loan {
+    /// At this address of the process that both ranks are threads of.
+    Address(*const u8),
+    /// At this offset of the sender's part of a window that both have mapped.
+    Window { id: u32, offset: u64 },
+}
+
+impl Sender {
+    /// The ring from this rank to a peer, allocated in the arena at first use. None if the arena is full.
+    pub fn open(arena: &Arc<Arena>, from: usize, to: usize, channel: u16) -> Option<Sender> {
+        let base = arena.ring_for_sending(from, to, channel)?;
+        let dimensions = arena.dimensions(base.1);
+        Some(Sender {
+            ring: Ring { base: base.0, dimensions, arena: arena.clone() },
+            peer_bell: arena.bell(to),
+            head: 0,
+            consumed: 0,
+            byte_head: 0,
+            byte_tail: 0,
+            byte_ends: vec![0; dimensions.cells as usize].into(),
+        })
+    }
+
+    /// Whether a cell is free, looking at the receiver's counter only if it seems not.
+    #[inline]
+    fn has_cell(&mut self) -> bool {
+        if self.head - self.consumed < u64::from(self.ring.dimensions.cells) {
+            return true;
+        }
+        self.refresh();
+        self.head - self.consumed < u64::from(self.ring.dimensions.cells)
+    }
+
+    fn refresh(&mut self) {
+        let consumed = self.ring.consumed().load(Ordering::Acquire);
+        // A peer that breaks the protocol must not make us compute nonsense; it can only make us wait.
+        if consumed > self.consumed && consumed <= self.head {
+            self.consumed = consumed;
+            self.byte_tail = self.byte_ends[((consumed - 1) & u64::from(self.ring.dimensions.cells - 1)) as usize];
+        }
+    }
+
+    /// Takes up to `available` bytes at `data`, as one record; returns how many, 0 if there is no room now.
+    ///
+    /// # Safety
+    /// `data` must be readable for `available` bytes.
+    #[inline]
+    pub unsafe fn push(&mut self, head: Head, data: *const u8, available: usize) -> usize {
+        if !self.has_cell() {
+            return 0;
+        }
+        let cell = self.ring.cell(self.head);
+        if available <= INLINE {
+            // SAFETY: the cell is free, so the receiver does not look at it; the caller vouches for `data`.
+            unsafe { copy_small(data, cell.add(HEAD), available) };
+            self.publish(head, KIND_INLINE, available as u32);
+            return available;
+        }
+        let Some((position, len)) = self.claim(available) else { return 0 };
+        // SAFETY: `claim` gave these bytes of the ring to us alone; the cell is free.
+        unsafe {
+            std::ptr::copy_nonoverlapping(data, self.ring.byte(position), len);
+            cell.add(HEAD).cast::<u64>().write(position);
+        }
+        self.byte_head = position + len.next_multiple_of(64) as u64;
+        self.publish(head, KIND_STAGED, len as u32);
+        len
+    }
+
+    /// A contiguous stretch of the byte ring, at most a quarter of it, so that sender and receiver overlap.
+    fn claim(&mut self, wanted: usize) -> Option<(u64, usize)> {
+        let size = u64::from(self.ring.dimensions.bytes);
+        if size == 0 {
+            return None;
+        }
+        let len = (wanted as u64).min(size / 4);
+        let room = |byte_tail: u64, byte_head: u64| {
+            let to_end = size - (byte_head & (size - 1));
+            let start = if to_end < len { byte_head + to_end } else { byte_head };
+            (start + len <= byte_tail + size).then_some(start)
+        };
+        let start = room(self.byte_tail, self.byte_head).or_else(|| {
+            self.refresh();
+            room(self.byte_tail, self.byte_head)
+        })?;
+        Some((start, len as usize))
+    }
+
+    /// Lends `len` bytes: the receiver reads them where they lie. Returns the loan's number, None if there is no room now.
+    pub fn lend(&mut self, head: Head, loan: Loan, len: u64) -> Option<u64> {
+        if !self.has_cell() {
+            return None;
+        }
+        let number = self.head;
+        let cell = self.ring.cell(number);
+        let (kind, word) = match loan {
+            Loan::Address(address) => (KIND_LENT, address as u64),
+            Loan::Window { id, offset } => {
+                // SAFETY: the cell is free and these bytes lie behind the state word.
+                unsafe { cell.add(HEAD + 20).cast::<u32>().write(id) };
+                (KIND_WINDOW, offset)
+            }
+        };
+        // SAFETY: the cell is free, so the receiver does not look at it.
+        unsafe {
+            cell.add(HEAD).cast::<u64>().write(word);
+            cell.add(HEAD + 8).cast::<u64>().write(len);
+        }
+        self.ring.state(number).store(FREE, Ordering::Relaxed);
+        self.publish(head, kind, 0);
+        Some(number)
+    }
+
+    #[inline]
+    fn publish(&mut self, head: Head, kind: u32, len: u32) {
+        let number = self.head;
+        let cell = self.ring.cell(number);
+        // SAFETY: the cell is free until its stamp is stored.
+        unsafe {
+            cell.add(8).cast::<u32>().write(head.fingerprint);
+            cell.add(12).cast::<u32>().write(kind << 28 | len);
+            cell.add(16).cast::<u64>().write(head.message_bytes);
+        }
+        self.byte_ends[(number & u64::from(self.ring.dimensions.cells - 1)) as usize] = self.byte_head;
+        self.ring.stamp(number).store(number + 1, Ordering::Release);
+        self.head = number + 1;
+        self.peer_bell.ring();
+    }
+
+    /// Whether the receiver has given back the loan (or record) of this number.
+    pub fn is_returned(&mut self, number: u64) -> bool {
+        if self.consumed <= number {
+            self.refresh();
+        }
+        self.consumed > number
+    }
+
+    /// Takes back every loan that is still out: after this nobody reads the lent memory any more. Waits for at most one
+    /// piece that the receiver is reading now.
+    pub fn revoke(&mut self) {
+        self.refresh();
+        for number in self.consumed..self.head {
+            // SAFETY: the cell was published by us and is not consumed, so its head is what we wrote.
+            let kind = unsafe { self.ring.cell(number).add(12).cast::<u32>().read() } >> 28;
+            if kind == KIND_LENT {
+                let state = self.ring.state(number);
+                while let Err(READING) = state.compare_exchange(FREE, REVOKED, Ordering::AcqRel, Ordering::Acquire) {
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+}
+
+/// Copies a few bytes without a call where it is worth it.
+///
+/// # Safety
+/// As `copy_nonoverlapping`.
+#[inline]
+unsafe fn copy_small(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        match len {
+            8 => to.cast::<u64>().write_unaligned(from.cast::<u64>().read_unaligned()),
+            4 => to.cast::<u32>().write_unaligned(from.cast::<u32>().read_unaligned()),
+            _ => std::ptr::copy_nonoverlapping(from, to, len),
+        }
+    }
+}
+
+/// The receiving half.
+pub struct Receiver {
+    arena: Arc<Arena>,
+    from: usize,
+    to: usize,
+    channel: u16,
+    /// None until the sender allocated it.
+    ring: Option<Ring>,
+    peer_bell: Bell,
+    tail: u64,
+    /// Bytes of the record at `tail` that were taken already.
+    taken: u64,
+}
+
+impl Receiver {
+    pub fn open(arena: &Arc<Arena>, from: usize, to: usize, channel: u16) -> Receiver {
+        Receiver { arena: arena.clone(), from, to, channel, ring: None, peer_bell: arena.bell(from), tail: 0, taken: 0 }
+    }
+
+    #[cold]
+    fn find_ring(&mut self) -> bool {
+        let Some((base, class)) = self.arena.ring_for_receiving(self.from, self.to, self.channel) else { return false };
+        let dimensions = self.arena.dimensions(class);
+        self.ring = Some(Ring { base, dimensions, arena: self.arena.clone() });
+        true
+    }
+
+    /// What is left of the record at the head of the ring, if one has come.
+    ///
+    /// A lent record may be read only between [`Receiver::hold`] and [`Receiver::take`].
+    #[inline]
+    pub fn peek(&mut self) -> Option<Record> {
+        if self.ring.is_none() && !self.find_ring() {
+            return None;
+        }
+        let ring = self.ring.as_ref()?;
+        if ring.stamp(self.tail).load(Ordering::Acquire) != self.tail + 1 {
+            return None;
+        }
+        let cell = ring.cell(self.tail);
+        // SAFETY: the stamp says that the sender has filled the cell and will not touch it until we raise `consumed`.
+        let (fingerprint, word, message_bytes) = unsafe {
+            (cell.add(8).cast::<u32>().read(), cell.add(12).cast::<u32>().read(), cell.add(16).cast::<u64>().read())
+        };
+        let (kind, len) = (word >> 28, u64::from(word & 0x0fff_ffff));
+        // SAFETY: as above; `position` is masked to lie in the ring whatever it says.
+        let (data, len, lent) = unsafe {
+            match kind {
+                KIND_INLINE => (cell.add(HEAD).cast_const(), len.min(INLINE as u64), false),
+                KIND_STAGED => {
+                    let position = cell.add(HEAD).cast::<u64>().read();
+                    (ring.byte(position).cast_const(), len.min(u64::from(ring.dimensions.bytes / 4)), false)
+                }
+                KIND_LENT => {
+                    (cell.add(HEAD).cast::<*const u8>().read(), cell.add(HEAD + 8).cast::<u64>().read(), true)
+                }
+                _ => {
+                    let id = cell.add(HEAD + 20).cast::<u32>().read();
+                    let offset = cell.add(HEAD).cast::<u64>().read();
+                    let len = cell.add(HEAD + 8).cast::<u64>().read();
+                    (self.arena.window_address(id, self.from, offset, len)?, len, false)
+                }
+            }
+        };
+        Some(Record {
+            head: Head { fingerprint, message_bytes },
+            // SAFETY: `taken` bytes of the record were given out before, so it is at least that long.
+            data: unsafe { data.add(self.taken as usize) },
+            len: (len - self.taken) as usize,
+            lent,
+        })
+    }
+
+    /// Before a piece of a lent record is read: false if the sender has taken it back.
+    pub fn hold(&mut self) -> bool {
+        let ring = self.ring.as_ref().expect("peek found a record");
+        ring.state(self.tail).compare_exchange(FREE, READING, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Marks `bytes` of the record at the head as taken, and gives the record back when it is used up. `lent` as in the record.
+    #[inline]
+    pub fn take(&mut self, bytes: usize, record_len: usize, lent: bool) -> Taken {
+        let ring = self.ring.as_ref().expect("peek found a record");
+        if lent {
+            ring.state(self.tail).store(FREE, Ordering::Release);
+        }
+        if bytes < record_len {
+            self.taken += bytes as u64;
+            return Taken::Part;
+        }
+        self.tail += 1;
+        self.taken = 0;
+        ring.consumed().store(self.tail, Ordering::Release);
+        self.peer_bell.ring();
+        Taken::All
+    }
+}
+
+/// Orders a look at a bell's sleeper flag behind the store that the sleeper waits for, where no membarrier does.
+pub(super) fn full_fence() {
+    fence(Ordering::SeqCst);
+}

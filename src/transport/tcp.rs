@@ -1,0 +1,189 @@
+//! A link over one TCP connection: frames of a fixed header and payload.
+//!
+//! The sender writes straight from the caller's memory; the receiver reads into a buffer of its own, from which the executor
+//! folds or copies. Every frame carries its number, so a connection that lost or repeated bytes shows as an error.
+
+use super::{Head, Record, Taken};
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::Rank;
+use std::io::{ErrorKind as Io, IoSlice, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+const HEADER: usize = 32;
+const MAGIC: u32 = 0x556e_6931;
+/// The receiver's buffer; also the largest frame.
+const BUFFER: usize = 256 << 10;
+/// A frame's payload is at most this, so that the receiver can begin to fold early and one lane can't hold up another.
+const FRAME: usize = BUFFER / 2;
+
+fn encode(head: Head, number: u64, len: usize) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+    bytes[4..8].copy_from_slice(&head.fingerprint.to_le_bytes());
+    bytes[8..16].copy_from_slice(&number.to_le_bytes());
+    bytes[16..24].copy_from_slice(&head.message_bytes.to_le_bytes());
+    bytes[24..32].copy_from_slice(&(len as u64).to_le_bytes());
+    bytes
+}
+
+/// What a header says, if it is the one that is due.
+fn decode(bytes: &[u8; HEADER], number: u64) -> Option<(Head, usize)> {
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+    let half = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
+    let len = usize::try_from(word(24)).ok()?;
+    let sound = half(0) == MAGIC && word(8) == number && len <= FRAME && len > 0;
+    sound.then(|| (Head { fingerprint: half(4), message_bytes: word(16) }, len))
+}
+
+fn lost(peer: Rank, cause: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::PeerLost, format!("the connection to rank {peer} broke: {cause}"))
+        .with_peer(peer)
+        .remedy(format!("see the output of rank {peer}"))
+}
+
+pub struct Sender {
+    peer: Rank,
+    stream: Arc<TcpStream>,
+    frames: u64,
+    header: [u8; HEADER],
+    /// Bytes of the header that are out, and of the payload that are still to come, of the frame being written.
+    header_sent: usize,
+    payload_left: usize,
+}
+
+impl Sender {
+    /// The stream must be in non-blocking mode.
+    pub fn new(peer: Rank, stream: Arc<TcpStream>) -> Sender {
+        Sender { peer, stream, frames: 0, header: [0; HEADER], header_sent: HEADER, payload_left: 0 }
+    }
+
+    pub fn descriptor(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+
+    /// # Safety
+    /// `data` must be readable for `available` bytes, and be what follows the bytes that earlier calls took of the message.
+    pub unsafe fn push(&mut self, head: Head, data: *const u8, available: usize) -> Result<usize> {
+        let mut sent = 0;
+        while sent < available {
+            if self.payload_left == 0 {
+                let len = (available - sent).min(FRAME);
+                self.header = encode(head, self.frames, len);
+                (self.header_sent, self.payload_left) = (0, len);
+                self.frames += 1;
+            }
+            let len = self.payload_left.min(available - sent);
+            // SAFETY: sent + len <= available, and the caller vouches for those.
+            let payload = unsafe { std::slice::from_raw_parts(data.add(sent), len) };
+            let slices = [IoSlice::new(&self.header[self.header_sent..]), IoSlice::new(payload)];
+            let written = match (&*self.stream).write_vectored(&slices) {
+                Ok(0) => return Err(lost(self.peer, "nothing could be written")),
+                Ok(written) => written,
+                Err(error) if error.kind() == Io::WouldBlock => break,
+                Err(error) if error.kind() == Io::Interrupted => continue,
+                Err(error) => return Err(lost(self.peer, error)),
+            };
+            let of_header = written.min(HEADER - self.header_sent);
+            self.header_sent += of_header;
+            self.payload_left -= written - of_header;
+            sent += written - of_header;
+        }
+        Ok(sent)
+    }
+}
+
+pub struct Receiver {
+    peer: Rank,
+    stream: Arc<TcpStream>,
+    frames: u64,
+    buffer: Box<[u8]>,
+    /// Bytes of the buffer that are read but not consumed.
+    start: usize,
+    end: usize,
+    /// Of the frame whose payload stands at `start`.
+    head: Head,
+    payload_left: usize,
+}
+
+impl Receiver {
+    /// The stream must be in non-blocking mode.
+    pub fn new(peer: Rank, stream: Arc<TcpStream>) -> Receiver {
+        Receiver {
+            peer,
+            stream,
+            frames: 0,
+            buffer: vec![0; BUFFER].into(),
+            start: 0,
+            end: 0,
+            head: Head { fingerprint: 0, message_bytes: 0 },
+            payload_left: 0,
+        }
+    }
+
+    pub fn descriptor(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+
+    /// Shows whole 64-byte lines of the frame, or its end, so that elements are never cut.
+    pub fn peek(&mut self) -> Result<Option<Record>> {
+        loop {
+            if self.payload_left == 0 && self.end - self.start >= HEADER {
+                self.open_frame()?;
+            }
+            if self.payload_left > 0 {
+                let here = (self.end - self.start).min(self.payload_left);
+                let len = if here == self.payload_left { here } else { here & !63 };
+                if len > 0 {
+                    let data = self.buffer[self.start..].as_ptr();
+                    return Ok(Some(Record { head: self.head, data, len, lent: false }));
+                }
+            }
+            if !self.fill()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn open_frame(&mut self) -> Result<()> {
+        let header: &[u8; HEADER] = self.buffer[self.start..self.start + HEADER].try_into().expect("a header's length");
+        let Some((head, len)) = decode(header, self.frames) else {
+            return Err(lost(self.peer, "a frame came out of order or damaged"));
+        };
+        self.head = head;
+        self.payload_left = len;
+        self.start += HEADER;
+        self.frames += 1;
+        Ok(())
+    }
+
+    /// Reads more; false if nothing has come.
+    fn fill(&mut self) -> Result<bool> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.buffer.len() - self.end < FRAME {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        loop {
+            match (&*self.stream).read(&mut self.buffer[self.end..]) {
+                Ok(0) => return Err(lost(self.peer, "it was closed")),
+                Ok(read) => {
+                    self.end += read;
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == Io::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == Io::Interrupted => {}
+                Err(error) => return Err(lost(self.peer, error)),
+            }
+        }
+    }
+
+    pub fn take(&mut self, bytes: usize, record_len: usize) -> Taken {
+        debug_assert!(bytes <= record_len && bytes <= self.payload_left);
+        self.start += bytes;
+        self.payload_left -= bytes;
+        if bytes == record_len { Taken::All } else { Taken::Part }
+    }
+}
