@@ -4,7 +4,7 @@
 //! threads, processes and hosts.
 
 pub mod algorithm;
-mod bootstrap;
+pub mod bootstrap;
 mod clock;
 mod communicator;
 mod control;
