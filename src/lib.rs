@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod plan;
+pub mod reduce;
 pub mod types;
 
 pub use error::{Error, ErrorKind, Result};
