@@ -20,6 +20,7 @@
 //!
 //! [`check`](mod@check) proves under exactly these rules that a plan keeps its collective's promise.
 
+pub mod check;
 pub mod chunk;
 
 use crate::types::{Collective, Rank};
