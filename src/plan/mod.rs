@@ -22,6 +22,7 @@
 
 pub mod check;
 pub mod chunk;
+pub mod text;
 
 use crate::types::{Collective, Rank};
 use std::fmt;
