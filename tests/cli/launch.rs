@@ -1,6 +1,6 @@
 //! `unisono launch`: environment, output, and above all that a job ends as one.
 
-use super::{Finished, finish, finished, unisono};
+use super::{Finished, finish, finished, unisono, watched};
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -40,7 +40,7 @@ fn lives(pid: &str) -> bool {
 
 /// Starts a job with stdout to be read line by line.
 fn start(ranks: usize, text: &str) -> (Child, BufReader<std::process::ChildStdout>) {
-    let mut child = script(ranks, &[], text).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut child = watched(script(ranks, &[], text).stdout(Stdio::piped()).stderr(Stdio::piped()));
     let stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
     (child, stdout)
 }
@@ -57,8 +57,8 @@ fn pids(lines: &[String]) -> Vec<&str> {
 }
 
 fn signal(pid: u32, name: &str) {
-    let status = Command::new("/bin/sh").args(["-c", &format!("kill -{name} {pid}")]).status().expect("kill runs");
-    assert!(status.success());
+    let killed = Command::new("/bin/sh").args(["-c", &format!("kill -{name} {pid}")]).status().expect("kill runs");
+    assert!(killed.success());
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn the_status_is_that_of_the_first_failure() {
     let done = run(3, "[ $RANK = 1 ] && exit 7; while kill -0 $PPID; do sleep 0.05; done");
     done.expect_status(7);
     done.expect(
-        done.stderr.contains("rank 1 failed with status 7; 2 others have 3 s to report"),
+        done.stderr.contains("rank 1 failed with status 7; 3 s to report for ranks 0, 2"),
         "who failed is named",
     );
 
@@ -192,8 +192,8 @@ fn the_others_may_report_before_they_are_ended() {
 
 #[test]
 fn the_last_words_of_a_failed_rank_come_before_ours() {
-    let done = run(2, "[ $RANK = 1 ] || exit 0; echo the reason >&2; exit 1");
-    assert_eq!(done.stderr, "[1] the reason\nunisono: rank 1 failed with status 1\n");
+    let done = run(1, "echo the reason >&2; exit 1");
+    assert_eq!(done.stderr, "[0] the reason\nunisono: rank 0 failed with status 1\n");
 }
 
 #[test]
@@ -334,8 +334,17 @@ fn too_many_ranks_for_the_limits_is_one_sentence_and_leaves_none() {
 }
 
 #[test]
-fn ranks_have_the_limits_that_we_were_given() {
+fn ranks_have_the_limits_and_signals_that_we_were_given() {
     let done = limited("ulimit -Sn 77", 60, "ulimit -Sn");
     done.expect_status(0);
     assert_eq!(done.stdout.lines().filter(|line| line.ends_with("] 77")).count(), 60);
+
+    let signals = "^Sig(Blk|Ign|Cgt)";
+    let ours = finish({
+        let mut command = Command::new("grep");
+        command.args(["-E", signals, "/proc/self/status"]);
+        command
+    });
+    let rank = finish(unisono(&["launch", "-n", "1", "--output=plain", "grep", "-E", signals, "/proc/self/status"]));
+    assert_eq!(rank.stdout, ours.stdout);
 }

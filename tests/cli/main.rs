@@ -3,7 +3,9 @@
 mod arguments;
 mod launch;
 
-use std::process::{Command, Output, Stdio};
+use std::fs;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 /// `unisono` with these arguments.
 fn unisono(arguments: &[&str]) -> Command {
@@ -19,8 +21,24 @@ struct Finished {
     stderr: String,
 }
 
+/// A child that is killed if it has not ended after a minute: a hang fails its test and no more.
+fn watched(command: &mut Command) -> Child {
+    let child = command.spawn().expect("the binary starts");
+    let stat = format!("/proc/{}/stat", child.id());
+    let start_time = move || fs::read_to_string(&stat).ok()?.rsplit(") ").next()?.split(' ').nth(19).map(str::to_owned);
+    let (pid, started) = (child.id().to_string(), start_time());
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(60));
+        if started.is_some() && start_time() == started {
+            let _ = Command::new("/bin/sh").args(["-c", &format!("kill -KILL {pid}")]).status();
+        }
+    });
+    child
+}
+
 fn finish(mut command: Command) -> Finished {
-    finished(command.output().expect("the binary starts"))
+    let child = watched(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    finished(child.wait_with_output().expect("it ends"))
 }
 
 fn finished(output: Output) -> Finished {

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem::{MaybeUninit, zeroed};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ pub fn fork() -> io::Result<Fork> {
 pub fn before_exec(command: &mut Command, before: impl Fn() -> io::Result<()> + Send + Sync + Copy + 'static) {
     use std::os::unix::process::CommandExt;
     // SAFETY: the closures given are `Copy`, so they own no memory to allocate or free, and they only make system calls:
-    // `die_with_parent` and `FileLimit::set`.
+    // `die_with_parent`, `SignalMask::set` and `FileLimit::set`.
     unsafe { command.pre_exec(before) };
 }
 
@@ -94,14 +94,29 @@ pub struct Signal {
 }
 
 /// Signals that come as values to be read instead of ending the process.
-pub struct Signals(OwnedFd);
+pub struct Signals {
+    fd: OwnedFd,
+    before: SignalMask,
+}
+
+/// Which signals a process holds back; inherited by the programs that it starts.
+#[derive(Clone, Copy)]
+pub struct SignalMask(libc::sigset_t);
+
+impl SignalMask {
+    /// Makes it this process's mask. Safe to call between fork and exec.
+    pub fn set(self) -> io::Result<()> {
+        // SAFETY: sigprocmask only reads the set that it is given.
+        checked(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) }).map(drop)
+    }
+}
 
 impl Signals {
     /// Takes SIGCHLD and those of `wanted` that this process does not ignore (`nohup` must go on working).
     pub fn take(wanted: &[i32]) -> io::Result<Signals> {
-        // SAFETY: all of these write only into `set` and `action`, which are plain data and live through the calls.
+        // SAFETY: all of these write only into `set`, `before` and `action`, which are plain data and live through the calls.
         unsafe {
-            let mut set: libc::sigset_t = zeroed();
+            let (mut set, mut before): (libc::sigset_t, libc::sigset_t) = zeroed();
             libc::sigemptyset(&mut set);
             libc::sigaddset(&mut set, libc::SIGCHLD);
             // An inherited "ignore" would make the kernel throw away the children's statuses.
@@ -113,15 +128,19 @@ impl Signals {
                     libc::sigaddset(&mut set, signal);
                 }
             }
-            checked(libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()))?;
+            checked(libc::sigprocmask(libc::SIG_BLOCK, &set, &mut before))?;
             let fd = checked(libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
-            Ok(Signals(OwnedFd::from_raw_fd(fd)))
+            Ok(Signals { fd: OwnedFd::from_raw_fd(fd), before: SignalMask(before) })
         }
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
-        use std::os::fd::AsFd;
-        self.0.as_fd()
+        self.fd.as_fd()
+    }
+
+    /// The mask that was set before: what programs expect to be started with.
+    pub fn mask_before(&self) -> SignalMask {
+        self.before
     }
 
     /// The next signal that waits, if any. Does not block.
@@ -130,7 +149,7 @@ impl Signals {
         let size = size_of::<libc::signalfd_siginfo>();
         // SAFETY: the kernel writes at most `size` bytes into `info`, which is as large; a zeroed one is a valid value.
         let (read, info) = unsafe {
-            let read = libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size);
+            let read = libc::read(self.fd.as_raw_fd(), info.as_mut_ptr().cast(), size);
             (read, info.assume_init())
         };
         (read == size as isize)

@@ -4,7 +4,7 @@ use super::lines::Lines;
 use super::sink::{self, Sinks};
 use super::{Launch, Output};
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure, NOT_EXECUTABLE, NOT_FOUND};
-use crate::os::{self, FileLimit, Pid};
+use crate::os::{self, FileLimit, Pid, SignalMask};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -57,8 +57,14 @@ impl Stream {
     }
 }
 
-/// Starts `rank`; `files` is the limit on open files that it gets, whatever ours is by now.
-pub fn start(launch: &Launch, meeting: &Meeting, rank: usize, files: FileLimit) -> Result<RankProcess, Failure> {
+/// What this process has changed for itself, and a rank gets as it was.
+#[derive(Clone, Copy)]
+pub struct Inherited {
+    pub files: FileLimit,
+    pub signals: SignalMask,
+}
+
+pub fn start(launch: &Launch, meeting: &Meeting, rank: usize, inherited: Inherited) -> Result<RankProcess, Failure> {
     let mut command = Command::new(&launch.program);
     command.args(&launch.arguments);
     for (name, value) in [
@@ -83,7 +89,8 @@ pub fn start(launch: &Launch, meeting: &Meeting, rank: usize, files: FileLimit) 
     }
     let supervisor = std::process::id() as Pid;
     os::before_exec(&mut command, move || {
-        files.set()?;
+        inherited.files.set()?;
+        inherited.signals.set()?;
         os::die_with_parent(supervisor, libc::SIGKILL)
     });
     let mut child = command.spawn().map_err(|error| cannot_start(launch, rank, &error))?;

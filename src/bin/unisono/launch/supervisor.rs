@@ -5,7 +5,7 @@
 
 use super::descendants::{descendants, signal_descendants};
 use super::keeper::{Kept, VANISH};
-use super::process::{self, Meeting, RankProcess};
+use super::process::{self, Inherited, Meeting, RankProcess};
 use super::sink::{Output, Sinks};
 use super::{Launch, ranges};
 use crate::failure::{BY_SIGNAL, FAILED, Failure};
@@ -73,12 +73,12 @@ impl Supervisor {
     /// Starts all ranks; if one can't be started the others are on their way out already.
     pub fn start(launch: &Launch, meeting: &Meeting, kept: Kept) -> io::Result<Supervisor> {
         os::adopt_orphans()?;
-        let files = FileLimit::get()?;
-        files.raised().set()?;
+        let inherited = Inherited { files: FileLimit::get()?, signals: kept.signals.mask_before() };
+        inherited.files.raised().set()?;
         let mut supervisor =
             Supervisor { kept, sinks: Sinks::open()?, ranks: Vec::new(), stage: Stage::Running, cause: None };
         for rank in 0..launch.ranks {
-            match process::start(launch, meeting, rank, files) {
+            match process::start(launch, meeting, rank, inherited) {
                 Ok(process) => supervisor.ranks.push(process),
                 Err(failure) => {
                     supervisor.sinks.message(failure.message.as_deref().unwrap_or_default());
@@ -198,7 +198,9 @@ impl Supervisor {
         }
         if nobody_is_left && !matches!(self.stage, Stage::Over) {
             self.stage = Stage::Over;
-        } else if matches!(self.stage, Stage::Running | Stage::Reporting { .. }) && !self.any_rank_runs() {
+        } else if matches!(self.stage, Stage::Running | Stage::Reporting { .. })
+            && self.running_ranks().next().is_none()
+        {
             self.sinks.message("all ranks have ended; the processes that they left behind are ended");
             self.terminate();
         }
@@ -218,16 +220,16 @@ impl Supervisor {
             Some(signal) => format!("was ended by {}", os::describe_signal(signal)),
             None => format!("failed with status {}", exit_status(status)),
         };
-        let others = match self.ranks.iter().filter(|rank| rank.running).count() {
-            0 => String::new(),
-            running => format!("; {running} others have {} s to report", REPORT.as_secs()),
+        let others = match self.running_ranks().next() {
+            Some(_) => format!("; {} s to report for {}", REPORT.as_secs(), ranges("rank", self.running_ranks())),
+            None => String::new(),
         };
         self.sinks.message(&format!("rank {rank} {how}{others}"));
         self.end_because(Cause::Failed(status));
     }
 
-    fn any_rank_runs(&self) -> bool {
-        self.ranks.iter().any(|rank| rank.running)
+    fn running_ranks(&self) -> impl Iterator<Item = usize> {
+        (0..self.ranks.len()).filter(|rank| self.ranks[*rank].running)
     }
 
     /// Enters the ladder at the rung that fits, never a higher one; the first cause stands.
@@ -255,8 +257,8 @@ impl Supervisor {
     fn escalate(&mut self, now: Instant) {
         match self.stage {
             Stage::Reporting { until } if now >= until => {
-                let running = (0..self.ranks.len()).filter(|rank| self.ranks[*rank].running);
-                self.sinks.message(&format!("{} s are over: ending {}", REPORT.as_secs(), ranges("rank", running)));
+                let late = ranges("rank", self.running_ranks());
+                self.sinks.message(&format!("{} s are over: ending {late}", REPORT.as_secs()));
                 self.terminate();
             }
             Stage::Terminating { until } if now >= until => self.stage = Stage::Killing { until: now + VANISH },
