@@ -4,9 +4,13 @@
 //! stderr.
 
 mod arguments;
+#[cfg(test)]
+mod bench;
 mod failure;
 mod launch;
 mod os;
+#[cfg(test)]
+mod size;
 
 use clap::Parser;
 use failure::Failure;

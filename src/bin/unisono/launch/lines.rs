@@ -19,14 +19,21 @@ impl Lines {
     /// Takes what was read and passes on every line that it completes.
     pub fn take(&mut self, mut bytes: &[u8], sink: &mut Sink) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.unfinished.extend_from_slice(&bytes[..end]);
+            self.append(&bytes[..end], sink);
             self.pass_on(sink);
             bytes = &bytes[end + 1..];
         }
-        self.unfinished.extend_from_slice(bytes);
-        if self.unfinished.len() >= LONGEST_LINE_BYTES {
+        self.append(bytes, sink);
+    }
+
+    fn append(&mut self, mut bytes: &[u8], sink: &mut Sink) {
+        while self.unfinished.len() + bytes.len() > LONGEST_LINE_BYTES {
+            let (fits, rest) = bytes.split_at(LONGEST_LINE_BYTES - self.unfinished.len());
+            self.unfinished.extend_from_slice(fits);
             self.pass_on(sink);
+            bytes = rest;
         }
+        self.unfinished.extend_from_slice(bytes);
     }
 
     /// The rank writes no more: what it left unfinished becomes a line.
@@ -64,10 +71,13 @@ mod tests {
     #[test]
     fn a_line_without_end_is_cut_and_nothing_is_lost() {
         let long = vec![b'x'; 3 * LONGEST_LINE_BYTES + 5];
-        let text = passed_on(&long.chunks(1000).collect::<Vec<_>>());
-        assert_eq!(text.lines().count(), 4);
-        assert!(text.lines().all(|line| line.len() < LONGEST_LINE_BYTES + 1000 + 4));
-        assert_eq!(text.bytes().filter(|byte| *byte == b'x').count(), long.len());
+        for pieces in [1000, LONGEST_LINE_BYTES, long.len()] {
+            let text = passed_on(&long.chunks(pieces).collect::<Vec<_>>());
+            let lengths: Vec<usize> = text.lines().map(|line| line.len() - "[7] ".len()).collect();
+            assert_eq!(lengths, [LONGEST_LINE_BYTES, LONGEST_LINE_BYTES, LONGEST_LINE_BYTES, 5]);
+        }
+        let full = [&long[..LONGEST_LINE_BYTES], b"\n"].concat();
+        assert_eq!(passed_on(&[&full]).lines().count(), 1, "a line of just that length is whole");
     }
 
     proptest! {
