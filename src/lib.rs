@@ -3,6 +3,7 @@
 //! **An algorithm writes a Plan; everything else reads it**: the same plan is proved correct, priced, and run among
 //! threads, processes and hosts.
 
+pub mod algorithm;
 pub mod error;
 pub mod plan;
 pub mod types;

@@ -20,7 +20,9 @@
 //!
 //! [`check`](mod@check) proves under exactly these rules that a plan keeps its collective's promise.
 
+pub mod check;
 pub mod chunk;
+pub mod text;
 
 use crate::types::{Collective, Rank};
 use std::fmt;

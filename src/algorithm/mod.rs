@@ -1,0 +1,83 @@
+//! Algorithms: one file per family, each writing plans. A new one is a file and a line of [`registry`].
+//!
+//! Everything here is a pure function of the [`Problem`]. Three rules keep the plans right in place, where the input is the
+//! very memory of the output, and free of deadlock where a write waits for a posted send:
+//! - no input chunk is read after the output chunk that may be the same memory was written;
+//! - memory from which a message was posted is not written in the step that takes the peer's message of the same round, or two
+//!   ranks would each wait for the other to let go: rounds alternate between two places;
+//! - the one fold that completes all contributions is `Final`, all others are `Partial`.
+
+mod binomial;
+mod bruck;
+mod chain;
+mod direct;
+mod dissemination;
+mod doubling;
+mod halving;
+mod power;
+mod ring;
+mod tree;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use crate::plan::{Order, Plan, Problem, Promise};
+use crate::types::UnknownName;
+
+/// A way to carry out collectives, as a writer of plans.
+pub trait Algorithm: Sync {
+    /// The name users type: `ring`, `two_shot`, ...
+    fn name(&self) -> &'static str;
+
+    /// Whether the algorithm answers this problem; the error is the reason in a short clause, shown to users.
+    fn fits(&self, problem: &Problem) -> Result<(), String>;
+
+    /// Whether cutting blocks into tiles makes it faster, so that several [`Problem::tiles`] are worth a try.
+    fn pipelines(&self) -> bool {
+        false
+    }
+
+    /// The plan; to be called only where [`fits`](Algorithm::fits) is `Ok`.
+    fn plan(&self, problem: &Problem) -> Plan;
+
+    /// What the plan costs, from the formula in the opening of the algorithm's file, never from the plan.
+    fn promise(&self, problem: &Problem) -> Promise;
+
+    /// The declared order of addition of a chunk of a reducing collective, written apart from the plan.
+    ///
+    /// # Panics
+    /// If the algorithm serves no collective that reduces.
+    fn order(&self, problem: &Problem, chunk: u32) -> Order;
+}
+
+/// Every algorithm.
+pub fn registry() -> &'static [&'static dyn Algorithm] {
+    &[
+        &direct::Direct,
+        &direct::OneShot,
+        &direct::TwoShot,
+        &ring::Ring,
+        &doubling::RecursiveDoubling,
+        &halving::HalvingDoubling,
+        &halving::RecursiveHalving,
+        &tree::DoubleTree,
+        &binomial::Binomial,
+        &bruck::Bruck,
+        &chain::Chain,
+        &dissemination::Dissemination,
+    ]
+}
+
+/// The algorithm of that name.
+///
+/// # Errors
+/// A name that none has; the error offers the nearest.
+pub fn find(name: &str) -> Result<&'static dyn Algorithm, UnknownName> {
+    let algorithms = registry();
+    algorithms
+        .iter()
+        .find(|algorithm| algorithm.name() == name)
+        .copied()
+        .ok_or_else(|| UnknownName::new("algorithm", name, algorithms.iter().map(|algorithm| algorithm.name())))
+}

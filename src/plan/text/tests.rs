@@ -1,0 +1,145 @@
+use super::*;
+use crate::plan::check::check;
+use crate::plan::check::tests::samples;
+use crate::types::Collective;
+use proptest::prelude::*;
+
+fn programs(plan: &Plan) -> Vec<Program> {
+    (0..plan.problem.ranks).map(|rank| plan.program(rank)).collect()
+}
+
+fn assert_round_trip(plan: &Plan) {
+    let text = plan.text().to_string();
+    let read = parse(&text).unwrap_or_else(|error| panic!("{error} in\n{text}"));
+    assert_eq!((&read.algorithm, read.problem, read.blocks), (&plan.algorithm, plan.problem, plan.blocks));
+    assert_eq!(programs(&read), programs(plan));
+    assert_eq!(read.text().to_string(), text);
+}
+
+#[test]
+fn every_sample_comes_back_as_it_was() {
+    samples::all().iter().for_each(assert_round_trip);
+}
+
+/// Compares a plan with `tests/golden/NAME.plan`, and proves what stands there. Run with `UNISONO_WRITE_GOLDEN=1` the file is written.
+pub(crate) fn assert_golden(plan: &Plan, name: &str) {
+    let path = format!("{}/tests/golden/{name}.plan", env!("CARGO_MANIFEST_DIR"));
+    let text = plan.text().to_string();
+    if std::env::var_os("UNISONO_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    assert_eq!(text, golden, "{path} is not what the plan says; UNISONO_WRITE_GOLDEN=1 writes it anew");
+    check(&parse(&golden).unwrap()).unwrap_or_else(|flaw| panic!("{path}: {flaw}"));
+}
+
+#[test]
+fn golden_files_are_what_the_plans_write_and_are_proved() {
+    assert_golden(&samples::ring_all_reduce(3), "sample_ring_3");
+    assert_golden(&samples::two_shot(3), "sample_two_shot_3");
+    assert_golden(&samples::direct_all_gather(3, true), "sample_direct_3");
+    assert_golden(&samples::chain_broadcast(3, 2), "sample_chain_3");
+    assert_golden(&samples::tree_reduce(4, 2), "sample_tree_4");
+}
+
+fn error(text: &str) -> String {
+    parse(text).err().expect("is accepted").to_string()
+}
+
+const HEADER: &str = "plan x all_gather ranks=1 root=0 uneven=no tiles=1 blocks=1\n";
+
+#[test]
+fn errors_name_line_column_and_the_nearest_word() {
+    let body = |body: &str| error(&format!("{HEADER}{body}"));
+    let cases = [
+        (error(""), "line 1, column 1: a word is to come"),
+        (error("plam x"), "line 1, column 1: unknown word `plam`; did you mean `plan`?"),
+        (error("plan x all_gatherr"), "line 1, column 8: unknown collective `all_gatherr`; did you mean `all_gather`?"),
+        (
+            error(&HEADER.replace("=1 r", "=9999999 r")),
+            "line 1, column 19: a plan as text is for at most 1048576 ranks",
+        ),
+        (error(&HEADER.replace("no", "nos")), "line 1, column 41: unknown answer `nos`; did you mean `no`?"),
+        (error(HEADER), "line 1, column 1: the text ends before rank 0"),
+        (body("rank 1"), "line 2, column 6: rank 1 where rank 0 is to come"),
+        (body("rank 0\nrank 1"), "line 3, column 6: rank 1 of a plan for 1"),
+        (body("lane"), "line 2, column 1: `rank 0` is to come first"),
+        (body("rank 0\n copy ->"), "line 3, column 2: `lane` is to come first"),
+        (body("rank 0\nlane\nend"), "line 4, column 1: `end` without a `repeat`"),
+        (body("rank 0\nlane\nrepeat 2\nlane"), "line 5, column 1: `lane` inside a repeat; `end` it first"),
+        (body("rank 0\nlane\nrepeat 2"), "line 4, column 9: the text ends inside a repeat; `end` is to come"),
+        (
+            body("rank 0\nlane\ncopy inptu[0] -> output[0]"),
+            "line 4, column 6: unknown operand `inptu`; did you mean `input`?",
+        ),
+        (body("rank 0\nlane\ncopy input[x] ->"), "line 4, column 12: `x]` where a number should be"),
+        (
+            body("rank 0\nlane\ncopy input[5000000000] ->"),
+            "line 4, column 12: `5000000000]` is too large a number here",
+        ),
+        (body("rank 0\nlane\ncopy input[3..2] ->"), "line 4, column 15: a span from 3 to 2"),
+        (body("rank 0\nlane\ncopy peer 0:70000 ->"), "line 4, column 13: `70000` is too large a number here"),
+        (body("rank 0\nlane\ncopy input[0] output[0]"), "line 4, column 15: `output[0]` where `->` should be"),
+        (body("rank 0\nlane\nlane lane"), "line 4, column 6: `lane` where the line should end"),
+    ];
+    for (found, expected) in cases {
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn comments_space_and_odd_names_are_read() {
+    let text = "# a plan\n\n  plan \"a \\\"b\\\" # \\u{a}é\" barrier ranks=1 root=0 uneven=yes tiles=1 blocks=1 # problem\n rank 0";
+    let plan = parse(text).unwrap();
+    assert_eq!(plan.algorithm, "a \"b\" # \né");
+    assert!(plan.problem.uneven && plan.problem.collective == Collective::Barrier);
+    assert_round_trip(&plan);
+}
+
+fn operand() -> impl Strategy<Value = Operand> {
+    let buffer = prop_oneof![Just(Buffer::Input), Just(Buffer::Output), Just(Buffer::Scratch)];
+    prop_oneof![
+        (buffer, any::<u32>(), any::<u32>(), any::<u32>())
+            .prop_map(|(buffer, start, len, stride)| Operand::Local(Span { buffer, start, len, stride })),
+        (any::<usize>(), any::<u16>()).prop_map(|(rank, channel)| Operand::Peer { rank, channel }),
+    ]
+}
+
+fn one_move() -> impl Strategy<Value = Move> {
+    let reduction = prop_oneof![Just(None), Just(Some(Reduction::Partial)), Just(Some(Reduction::Final))];
+    let operands = || prop::collection::vec(operand(), 0..4);
+    (reduction, operands(), operands()).prop_map(|(reduction, sources, destinations)| Move {
+        reduction,
+        sources,
+        destinations,
+    })
+}
+
+fn program() -> impl Strategy<Value = Program> {
+    let step = prop_oneof![
+        one_move().prop_map(Step::Move),
+        (any::<u32>(), prop::collection::vec(one_move(), 0..3)).prop_map(|(count, body)| Step::Repeat { count, body }),
+    ];
+    let lanes = prop::collection::vec(prop::collection::vec(step, 0..4), 0..3);
+    (lanes, prop::collection::vec(any::<u32>(), 0..4)).prop_map(|(lanes, scratch)| Program { lanes, scratch })
+}
+
+proptest! {
+    #[test]
+    fn any_plan_comes_back_as_it_was(
+        name in any::<String>(),
+        programs in prop::collection::vec(program(), 0..4),
+        collective in prop::sample::select(Collective::ALL.to_vec()),
+        (root, uneven, tiles, blocks) in any::<(usize, bool, u32, u32)>(),
+    ) {
+        let problem = crate::plan::Problem { collective, ranks: programs.len(), root, uneven, tiles };
+        assert_round_trip(&Plan::new(&name, problem, blocks, move |rank| programs[rank].clone()));
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in "(plan x all_reduce ranks=[0-9]+ root=0 uneven=no tiles=1 blocks=1)?[ -~\n\"\\\\#é]*") {
+        if let Ok(plan) = parse(&text) {
+            let _ = check(&plan);
+        }
+    }
+}
