@@ -1,1 +1,41 @@
-fn main() {}
+//! The command line: parse, call the library, print.
+//!
+//! Exit status: 0, 1 (the work failed), 2 (bad arguments); `launch` gives that of its program. Errors are one sentence on
+//! stderr.
+
+mod arguments;
+#[cfg(test)]
+mod bench;
+mod failure;
+mod launch;
+mod os;
+#[cfg(test)]
+mod size;
+
+use clap::Parser;
+use failure::Failure;
+use std::process::ExitCode;
+
+/// Collective communication for distributed training: one plan, proved, priced, and run everywhere
+#[derive(Parser)]
+#[command(name = "unisono", version, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Subcommand,
+}
+
+#[derive(clap::Subcommand)]
+enum Subcommand {
+    Launch(launch::Arguments),
+}
+
+fn main() -> ExitCode {
+    ExitCode::from(run().unwrap_or_else(Failure::report))
+}
+
+fn run() -> Result<u8, Failure> {
+    let line = CommandLine::try_parse().map_err(|error| arguments::explain(&error))?;
+    match line.command {
+        Subcommand::Launch(arguments) => arguments.run(),
+    }
+}

@@ -1,0 +1,270 @@
+//! What `bench` is asked for, and whether it can be.
+
+use crate::arguments::ranks;
+use crate::failure::{BAD_ARGUMENTS, Failure};
+use crate::size;
+use std::str::FromStr;
+use unisono::{Collective, DType, ReduceOp, UnknownName};
+
+/// Time a collective over a sweep of sizes, and verify every result
+///
+/// With --ranks it starts that many processes of its own (threads for `--transport memory`). Without, it joins the job whose
+/// launcher environment it finds, and rank 0 prints; without a launcher it takes one rank per core.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Arguments {
+    /// all_reduce, all_gather, reduce_scatter, broadcast, reduce, gather, scatter, all_to_all, barrier, send_recv,
+    /// all_gather_v, reduce_scatter_v or all_to_all_v
+    pub collective: Collective,
+
+    /// Processes to start
+    #[arg(long, value_name = "N", value_parser = ranks)]
+    pub ranks: Option<usize>,
+
+    /// How bytes get from rank to rank: auto, memory, shm, tcp, mpi or fabric; auto takes the best for each pair
+    #[arg(long, default_value = "auto", value_name = "NAME")]
+    pub transport: Transport,
+
+    /// The libfabric provider; with `--transport fabric` only
+    #[arg(long, value_name = "P")]
+    pub provider: Option<String>,
+
+    /// The smallest size; as nccl-tests counts bytes
+    #[arg(long, default_value = "8", value_name = "SIZE", value_parser = size::parse)]
+    pub min: u64,
+
+    /// The largest size
+    #[arg(long, default_value = "64MiB", value_name = "SIZE", value_parser = size::parse)]
+    pub max: u64,
+
+    /// From one size to the next
+    #[arg(long, default_value_t = 4, value_name = "F")]
+    pub factor: u64,
+
+    /// i8, u8, i32, u32, i64, u64, f16, bf16, f32, f64, fp8-e4m3 or fp8-e5m2
+    #[arg(long, default_value = "f32", value_name = "TYPE")]
+    pub dtype: DType,
+
+    /// sum, prod, min, max, avg or premul_sum; sum if nothing is said
+    #[arg(long, value_name = "OP")]
+    op: Option<ReduceOp>,
+
+    /// This algorithm at every size, instead of the choice per size
+    #[arg(long, value_name = "NAME")]
+    pub algorithm: Option<String>,
+
+    /// Input and output are the same memory
+    #[arg(long)]
+    pub in_place: bool,
+
+    /// Buffers that all local ranks map, from Communicator::alloc
+    #[arg(long)]
+    pub registered: bool,
+
+    /// Every rank rewrites its input before every call, as gradients arrive
+    #[arg(long)]
+    pub dirty: bool,
+
+    /// Say why the algorithm was chosen, and what the others would have cost
+    #[arg(long)]
+    pub explain: bool,
+
+    /// One JSON object a line instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How bytes get from rank to rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Auto,
+    Memory,
+    Shm,
+    Tcp,
+    Mpi,
+    Fabric,
+}
+
+impl Transport {
+    const ALL: [(&str, Transport); 6] = [
+        ("auto", Transport::Auto),
+        ("memory", Transport::Memory),
+        ("shm", Transport::Shm),
+        ("tcp", Transport::Tcp),
+        ("mpi", Transport::Mpi),
+        ("fabric", Transport::Fabric),
+    ];
+}
+
+impl FromStr for Transport {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Transport, UnknownName> {
+        let found = Transport::ALL.iter().find(|(name, _)| *name == text);
+        found
+            .map(|(_, transport)| *transport)
+            .ok_or_else(|| UnknownName::new("transport", text, Transport::ALL.iter().map(|(name, _)| *name)))
+    }
+}
+
+impl Arguments {
+    /// The reduction; that of collectives which do not reduce has no meaning.
+    pub fn op(&self) -> ReduceOp {
+        self.op.unwrap_or(ReduceOp::Sum)
+    }
+
+    /// The sizes to be run, before they are rounded to whole elements.
+    pub fn sizes(&self) -> impl Iterator<Item = u64> + use<> {
+        let (max, factor) = (self.max, self.factor);
+        std::iter::successors(Some(self.min), move |size| size.checked_mul(factor)).take_while(move |size| *size <= max)
+    }
+
+    /// Refuses what contradicts itself.
+    pub fn check(&self) -> Result<(), Failure> {
+        match self.contradiction() {
+            Some(told) => Err(Failure::new(BAD_ARGUMENTS, told)),
+            None => Ok(()),
+        }
+    }
+
+    fn contradiction(&self) -> Option<String> {
+        let collective = self.collective;
+        if self.min == 0 {
+            return Some("--min 0 is no size to grow from: start with 1 byte or more".to_owned());
+        }
+        if self.min > self.max {
+            let (min, max) = (size::format(self.min), size::format(self.max));
+            return Some(format!("--min {min} is more than --max {max}: exchange them, or leave one of them out"));
+        }
+        if self.factor < 2 {
+            return Some(format!("--factor {} does not grow: give 2 or more", self.factor));
+        }
+        if self.op.is_some() && !collective.reduces() {
+            return Some(format!("--op has no meaning for {collective}, which does not reduce: leave it out"));
+        }
+        if self.in_place && !can_be_in_place(collective) {
+            return Some(format!("{collective} can't be in place: leave --in-place out"));
+        }
+        match (self.transport, &self.provider) {
+            (Transport::Mpi, _) => {
+                Some("transport `mpi` is not in this build: take auto, memory, shm or tcp".to_owned())
+            }
+            (Transport::Fabric, _) => {
+                Some("transport `fabric` is not in this build: take auto, memory, shm or tcp".to_owned())
+            }
+            (_, Some(_)) => {
+                Some("--provider names a libfabric provider: use it with `--transport fabric` only".to_owned())
+            }
+            (_, None) => None,
+        }
+    }
+}
+
+/// Whether one memory can hold input and output.
+fn can_be_in_place(collective: Collective) -> bool {
+    match collective {
+        Collective::AllReduce
+        | Collective::AllGather
+        | Collective::ReduceScatter
+        | Collective::Broadcast
+        | Collective::Reduce
+        | Collective::Gather
+        | Collective::Scatter
+        | Collective::AllGatherV
+        | Collective::ReduceScatterV => true,
+        Collective::AllToAll | Collective::AllToAllV | Collective::Barrier | Collective::SendRecv => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parsed(line: &str) -> Result<Arguments, Failure> {
+        let line = Line::try_parse_from(std::iter::once("bench").chain(line.split_whitespace()))
+            .map_err(|error| crate::arguments::explain(&error))?;
+        line.arguments.check()?;
+        Ok(line.arguments)
+    }
+
+    fn refusal(line: &str) -> String {
+        let failure = parsed(line).expect_err(line);
+        assert_eq!(failure.status, BAD_ARGUMENTS, "{line}");
+        failure.message.expect("a sentence")
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_the_contract_says() {
+        let arguments = parsed("all_reduce").expect("a collective is enough");
+        assert_eq!(arguments.sizes().collect::<Vec<_>>(), (0..12).map(|i| 8 << (2 * i)).collect::<Vec<u64>>());
+        assert_eq!(
+            (arguments.dtype, arguments.op(), arguments.transport),
+            (DType::F32, ReduceOp::Sum, Transport::Auto)
+        );
+        assert_eq!((arguments.ranks, arguments.algorithm, arguments.provider), (None, None, None));
+        let flags = [arguments.in_place, arguments.registered, arguments.dirty, arguments.explain, arguments.json];
+        assert_eq!(flags, [false; 5]);
+    }
+
+    #[test]
+    fn everything_can_be_said() {
+        let arguments = parsed(
+            "reduce_scatter --ranks 3 --transport tcp --min 1KiB --max 5KiB --factor 2 --dtype fp8-e4m3 --op avg \
+             --algorithm ring --in-place --registered --dirty --explain --json",
+        )
+        .expect("nothing contradicts");
+        assert_eq!(arguments.sizes().collect::<Vec<_>>(), [1024, 2048, 4096]);
+        assert_eq!((arguments.ranks, arguments.transport), (Some(3), Transport::Tcp));
+        assert_eq!((arguments.dtype, arguments.op()), (DType::Fp8E4M3, ReduceOp::Avg));
+        assert_eq!(arguments.algorithm.as_deref(), Some("ring"));
+        let flags = [arguments.in_place, arguments.registered, arguments.dirty, arguments.explain, arguments.json];
+        assert_eq!(flags, [true; 5]);
+    }
+
+    #[test]
+    fn a_sweep_ends_at_the_last_size_there_is() {
+        let arguments = parsed("all_reduce --min 1 --max 18446744073709551615 --factor 1099511627776").expect("fine");
+        assert_eq!(arguments.sizes().collect::<Vec<_>>(), [1, 1 << 40]);
+    }
+
+    #[test]
+    fn contradictions_are_one_sentence() {
+        for (line, part) in [
+            ("all_reduce --min 8KiB --max 4KiB", "--min 8KiB is more than --max 4KiB"),
+            ("all_reduce --min 0", "--min 0"),
+            ("all_reduce --factor 1", "--factor 1 does not grow"),
+            ("all_reduce --factor 0", "--factor 0 does not grow"),
+            ("all_reduce --ranks 0", "at least 1 rank"),
+            ("broadcast --op sum", "--op has no meaning for broadcast"),
+            ("all_to_all --in-place", "all_to_all can't be in place"),
+            ("barrier --in-place", "barrier can't be in place"),
+            ("all_reduce --provider tcp", "--transport fabric"),
+            ("all_reduce --transport mpi", "not in this build"),
+            ("all_reduce --transport fabric --provider efa", "not in this build"),
+        ] {
+            let told = refusal(line);
+            assert!(told.contains(part) && !told.contains('\n'), "{line}: {told}");
+        }
+    }
+
+    #[test]
+    fn unknown_names_offer_the_nearest() {
+        for (line, part) in [
+            ("all_redcue", "did you mean `all_reduce`?"),
+            ("all_reduce --dtype f33", "did you mean `f32`?"),
+            ("all_reduce --op summ", "did you mean `sum`?"),
+            ("all_reduce --transport shn", "did you mean `shm`?"),
+            ("all_reduce --jsn", "'--json'"),
+            ("all_reduce --max 64MB", "`64MB` is not a size"),
+        ] {
+            let told = refusal(line);
+            assert!(told.contains(part) && !told.contains('\n'), "{line}: {told}");
+        }
+    }
+}
