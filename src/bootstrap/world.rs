@@ -1,6 +1,6 @@
 //! The public face: all ranks of a job after they met.
 
-use super::dial::{Target, dial};
+use super::dial::{Dial, Target};
 use super::door::Door;
 use super::environment::{Job, Meeting};
 use super::graph::{chords, ranges};
@@ -280,7 +280,8 @@ impl World {
     ) -> Result<Stream> {
         let links = self.several();
         let at = |error: Error| if error.peer().is_some() { error } else { error.on_rank(self.rank).with_peer(rank) };
-        let stream = dial(target, &format!("rank {rank}"), &links.session, deadline, hopeless).map_err(at)?;
+        let dial = Dial { target, rank, key: &links.session, has_listened: true, deadline };
+        let stream = dial.connect(hopeless).map_err(at)?;
         write_all(&stream, &request.encode(), deadline).map_err(|error| self.broken(rank, "connection", &error))?;
         Ok(stream)
     }

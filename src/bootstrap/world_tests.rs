@@ -446,6 +446,28 @@ fn a_forked_child_is_refused_and_disturbs_nobody() {
 }
 
 #[test]
+fn a_forked_child_does_not_hide_its_parents_death() {
+    let worlds = Environment::local().join_all(2);
+    let ear = listen(&worlds[1]);
+    // SAFETY: the child only sleeps until it is killed.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        loop {
+            // SAFETY: takes no pointers.
+            unsafe { libc::pause() };
+        }
+    }
+    worlds[0].die();
+    let heard = ear.recv_timeout(Duration::from_secs(10));
+    // SAFETY: the pid is that of this test's own child, which is not waited for before.
+    unsafe {
+        libc::kill(child, libc::SIGKILL);
+        libc::waitpid(child, std::ptr::null_mut(), 0);
+    }
+    assert_eq!(heard, Ok(Heard::Lost(0)), "while the child lived");
+}
+
+#[test]
 fn a_world_that_was_left_refuses_and_stays_silent() {
     let worlds = Environment::local().join_all(2);
     worlds[0].leave();
