@@ -47,3 +47,8 @@ pub use secret::Key;
 pub use variables::{KNOWN_VARIABLES, unknown_variables};
 pub use wire::MAX_PAYLOAD_BYTES;
 pub use world::{Peer, World};
+
+#[cfg(test)]
+mod process_tests;
+#[cfg(test)]
+mod world_tests;

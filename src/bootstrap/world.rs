@@ -43,11 +43,11 @@ pub struct World {
     /// The process that joined.
     pid: u32,
     /// None in a world of one.
-    links: Option<Links>,
+    pub(super) links: Option<Links>,
 }
 
-struct Links {
-    session: Key,
+pub(super) struct Links {
+    pub session: Key,
     mesh: Mesh,
 }
 
@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    fn several(&self) -> &Links {
+    pub(super) fn several(&self) -> &Links {
         self.links.as_ref().expect("a world of several has links")
     }
 
@@ -364,10 +364,6 @@ fn too_long(what: &str, bytes: usize) -> Error {
 }
 
 /// The abstract socket of a rank at which it hands out files; only ranks of the session can tell it.
-fn handle_name(session: &Key, rank: Rank) -> Vec<u8> {
+pub(super) fn handle_name(session: &Key, rank: Rank) -> Vec<u8> {
     format!("unisono-{}", hex(&session.label("handles", rank as u64)[..16])).into_bytes()
 }
-
-#[cfg(test)]
-#[path = "world_tests.rs"]
-mod tests;
