@@ -5,6 +5,7 @@ use super::secret::{Challenge, Key};
 use super::socket::Stream;
 use super::wire::{read_exact, write_all};
 use crate::error::{Error, ErrorKind, Result};
+use crate::types::Rank;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -59,7 +60,9 @@ impl Target {
 
 /// Why one attempt failed.
 enum Attempt {
-    /// Nothing listens there, or it did not let us through.
+    /// Nothing listens there.
+    Refused,
+    /// It can't be reached, or did not let this rank through.
     Failed(String),
     /// It broke off after this rank had shown its proof.
     ProofRefused,
@@ -67,52 +70,74 @@ enum Attempt {
     Final(Error),
 }
 
-/// Connects and passes the challenge, again and again until it works.
-///
-/// `whom` names the other end in errors. `hopeless` is asked before every attempt whether the other end is known to be gone.
-pub(super) fn dial(
-    target: &Target,
-    whom: &str,
-    key: &Key,
-    deadline: Instant,
-    hopeless: &dyn Fn() -> Option<Error>,
-) -> Result<Stream> {
-    let mut pause = PAUSES.0;
-    let mut proofs_refused = 0;
-    loop {
-        if let Some(error) = hopeless() {
-            return Err(error);
-        }
-        let failure = match attempt(target, key, deadline) {
-            Ok(stream) => return Ok(stream),
-            Err(Attempt::Final(error)) => return Err(error),
-            Err(Attempt::ProofRefused) => {
-                proofs_refused += 1;
-                if proofs_refused == MAX_PROOFS_REFUSED {
-                    return Err(Error::new(
-                        ErrorKind::Rendezvous,
-                        format!(
-                            "{whom} at {target} turned this rank away {proofs_refused} times after seeing its proof"
-                        ),
-                    )
-                    .remedy("give all ranks of the job the same UNISONO_SECRET, and no other program this address"));
+/// How to reach a rank.
+pub(super) struct Dial<'a> {
+    pub target: &'a Target,
+    pub rank: Rank,
+    pub key: &'a Key,
+    /// Whether the rank is known to have listened before: then a refused connection means that its process has ended.
+    pub has_listened: bool,
+    pub deadline: Instant,
+}
+
+impl Dial<'_> {
+    /// Connects and passes the challenge, again and again until it works. `hopeless` is asked before every attempt whether the
+    /// other end is known to be gone.
+    pub fn connect(&self, hopeless: &dyn Fn() -> Option<Error>) -> Result<Stream> {
+        let mut pause = PAUSES.0;
+        let mut proofs_refused = 0;
+        loop {
+            if let Some(error) = hopeless() {
+                return Err(error);
+            }
+            let failure = match attempt(self.target, self.key, self.deadline) {
+                Ok(stream) => return Ok(stream),
+                Err(Attempt::Final(error)) => return Err(error),
+                Err(Attempt::Refused) if self.has_listened => return Err(hopeless().unwrap_or_else(|| self.gone())),
+                Err(Attempt::ProofRefused) => {
+                    proofs_refused += 1;
+                    if proofs_refused == MAX_PROOFS_REFUSED {
+                        return Err(self.not_trusted());
+                    }
+                    "it broke off the challenge".to_owned()
                 }
-                "it broke off the challenge".to_owned()
+                Err(Attempt::Refused) => "nothing listens there".to_owned(),
+                Err(Attempt::Failed(reason)) => {
+                    proofs_refused = 0;
+                    reason
+                }
+            };
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(self.too_late(&failure));
             }
-            Err(Attempt::Failed(reason)) => {
-                proofs_refused = 0;
-                reason
-            }
-        };
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Error::new(
-                ErrorKind::Timeout,
-                format!("{whom} could not be reached at {target} in the time given; last: {failure}"),
-            ));
+            std::thread::sleep(pause.min(left));
+            pause = (pause * 2).min(PAUSES.1);
         }
-        std::thread::sleep(pause.min(left));
-        pause = (pause * 2).min(PAUSES.1);
+    }
+
+    fn gone(&self) -> Error {
+        let Dial { rank, target, .. } = self;
+        Error::new(ErrorKind::PeerLost, format!("rank {rank} is lost: nothing listens at {target} any more"))
+            .remedy(format!("look at the output of rank {rank}"))
+    }
+
+    fn not_trusted(&self) -> Error {
+        let Dial { rank, target, .. } = self;
+        Error::new(
+            ErrorKind::Rendezvous,
+            format!("rank {rank} at {target} turned this rank away {MAX_PROOFS_REFUSED} times after seeing its proof"),
+        )
+        .remedy("give all ranks of the job the same UNISONO_SECRET, and no other program this address")
+    }
+
+    fn too_late(&self, failure: &str) -> Error {
+        let Dial { rank, target, .. } = self;
+        Error::new(
+            ErrorKind::Timeout,
+            format!("rank {rank} could not be reached at {target} in the time given; at last: {failure}"),
+        )
+        .remedy(format!("look whether rank {rank} was started and can be reached there, or give a longer timeout"))
     }
 }
 
@@ -120,9 +145,10 @@ fn attempt(target: &Target, key: &Key, deadline: Instant) -> std::result::Result
     let now = Instant::now();
     // One attempt is made even when the time is up; a zero timeout is not allowed.
     let patience = PATIENCE.min(deadline.saturating_duration_since(now)).max(Duration::from_millis(1));
-    let mut stream = target.connect(patience).map_err(|error| match is_out_of_descriptors(&error) {
-        true => Attempt::Final(no_descriptors(&error)),
-        false => Attempt::Failed(error.to_string()),
+    let mut stream = target.connect(patience).map_err(|error| match error.kind() {
+        _ if is_out_of_descriptors(&error) => Attempt::Final(no_descriptors(&error)),
+        io::ErrorKind::ConnectionRefused => Attempt::Refused,
+        _ => Attempt::Failed(error.to_string()),
     })?;
     match stream.is_of_own_user() {
         Ok(true) => {}

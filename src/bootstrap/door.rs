@@ -106,9 +106,13 @@ impl Door {
         oldest.into_iter().chain(self.resting_until).min()
     }
 
-    /// Moves everything that can move without waiting; returns who came in.
-    pub fn serve(&mut self) -> Result<Vec<(Stream, Request)>> {
+    /// Moves everything that can move without waiting; returns who came in. `watches` are those of [`Door::watch`].
+    pub fn serve(&mut self, watches: &[Watch]) -> Result<Vec<(Stream, Request)>> {
         let now = Instant::now();
+        let is_due = self.wakes_at().is_some_and(|wakes_at| wakes_at <= now);
+        if !is_due && !watches.iter().any(Watch::is_ready) {
+            return Ok(Vec::new());
+        }
         self.resting_until = self.resting_until.filter(|until| *until > now);
         let mut arrived = Vec::new();
         for mut pending in std::mem::take(&mut self.pending) {

@@ -1,5 +1,6 @@
 //! One control connection to a neighbour: frames in, queued frames out, nothing that waits.
 
+use super::fork::ParentOnly;
 use super::socket::{Stream, Watch};
 use super::wire::{Inbox, Malformed};
 use crate::types::Rank;
@@ -27,6 +28,8 @@ pub(super) enum Ended {
 
 pub(super) struct Link {
     pub rank: Rank,
+    /// Declared before the stream, so that it is dropped first.
+    _parent_only: ParentOnly,
     stream: Stream,
     inbox: Inbox,
     outbox: VecDeque<Frame>,
@@ -39,7 +42,8 @@ pub(super) struct Link {
 impl Link {
     pub fn new(rank: Rank, stream: Stream) -> Link {
         let (inbox, outbox) = (Inbox::default(), VecDeque::new());
-        Link { rank, stream, inbox, outbox, queued_bytes: 0, sent_of_first: 0, finished: false }
+        let _parent_only = ParentOnly::new(&stream);
+        Link { rank, _parent_only, stream, inbox, outbox, queued_bytes: 0, sent_of_first: 0, finished: false }
     }
 
     pub fn watch(&self) -> Watch {

@@ -12,8 +12,8 @@
 //! | `wire`, `message` | frames; what they say |
 //! | `door`, `dial` | letting in, connecting |
 //! | `rendezvous` | rank 0 as the meeting point |
-//! | `graph`, `link`, `mesh`, `mailbox` | control connections, flooding, death |
-//! | `handle`, `socket` | file descriptors; what std lacks about sockets |
+//! | `graph`, `link`, `mesh`, `worker`, `mailbox` | control connections, flooding, death |
+//! | `handle`, `socket`, `fork` | file descriptors; what std lacks about sockets; forked children |
 //!
 //! # What is protected, and what is not
 //! Every connection proves both ends before anything is parsed: by the secret across hosts, by the kernel's word about the
@@ -23,6 +23,7 @@
 mod dial;
 mod door;
 mod environment;
+mod fork;
 mod graph;
 mod handle;
 mod host;
@@ -35,6 +36,7 @@ mod secret;
 mod socket;
 mod variables;
 mod wire;
+mod worker;
 mod world;
 
 pub use environment::{Job, JobKey, Launcher, Meeting};
@@ -45,3 +47,8 @@ pub use secret::Key;
 pub use variables::{KNOWN_VARIABLES, unknown_variables};
 pub use wire::MAX_PAYLOAD_BYTES;
 pub use world::{Peer, World};
+
+#[cfg(test)]
+mod process_tests;
+#[cfg(test)]
+mod world_tests;

@@ -6,7 +6,7 @@
 //!
 //! The session's key is derived from the secret and a nonce, so that who listens to the meeting does not learn it.
 
-use super::dial::{Target, dial, no_descriptors};
+use super::dial::{Dial, Target, no_descriptors};
 use super::door::{Door, is_out_of_descriptors};
 use super::environment::{Job, JobKey, Meeting};
 use super::graph::{neighbours, ranges};
@@ -97,8 +97,8 @@ fn introduction(job: &Job, host: &HostId, address: SocketAddr) -> Introduction {
 
 /// The part of every rank but 0.
 fn attend(job: &Job, host: &HostId, key: &Key, place: &Target, deadline: Instant) -> Result<Met> {
-    let mut stream =
-        dial(place, "rank 0", key, deadline, &|| None).map_err(|error| error.on_rank(job.rank).with_peer(0))?;
+    let dial = Dial { target: place, rank: 0, key, has_listened: false, deadline };
+    let mut stream = dial.connect(&|| None).map_err(|error| error.on_rank(job.rank).with_peer(0))?;
     // The address by which this host reaches rank 0 is one by which others of the job reach this host.
     let own_ip = stream.local_address().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip());
     let (listener, address) = data_listener(own_ip)?;
@@ -216,7 +216,7 @@ impl<'a> Reception<'a> {
             };
             broke_off.then_some(guest.introduction.rank)
         });
-        let arrived = self.door.serve()?.into_iter().filter_map(|(stream, request)| match request {
+        let arrived = self.door.serve(&watches[guests..])?.into_iter().filter_map(|(stream, request)| match request {
             Request::Join(introduction) => Some(Guest { introduction, stream }),
             // These belong to other doors.
             Request::Link { .. } | Request::Stream { .. } | Request::Handle { .. } => None,

@@ -1,6 +1,6 @@
 //! The public face: all ranks of a job after they met.
 
-use super::dial::{Target, dial};
+use super::dial::{Dial, Target};
 use super::door::Door;
 use super::environment::{Job, Meeting};
 use super::graph::{chords, ranges};
@@ -43,11 +43,11 @@ pub struct World {
     /// The process that joined.
     pid: u32,
     /// None in a world of one.
-    links: Option<Links>,
+    pub(super) links: Option<Links>,
 }
 
-struct Links {
-    session: Key,
+pub(super) struct Links {
+    pub session: Key,
     mesh: Mesh,
 }
 
@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    fn several(&self) -> &Links {
+    pub(super) fn several(&self) -> &Links {
         self.links.as_ref().expect("a world of several has links")
     }
 
@@ -280,7 +280,8 @@ impl World {
     ) -> Result<Stream> {
         let links = self.several();
         let at = |error: Error| if error.peer().is_some() { error } else { error.on_rank(self.rank).with_peer(rank) };
-        let stream = dial(target, &format!("rank {rank}"), &links.session, deadline, hopeless).map_err(at)?;
+        let dial = Dial { target, rank, key: &links.session, has_listened: true, deadline };
+        let stream = dial.connect(hopeless).map_err(at)?;
         write_all(&stream, &request.encode(), deadline).map_err(|error| self.broken(rank, "connection", &error))?;
         Ok(stream)
     }
@@ -363,10 +364,6 @@ fn too_long(what: &str, bytes: usize) -> Error {
 }
 
 /// The abstract socket of a rank at which it hands out files; only ranks of the session can tell it.
-fn handle_name(session: &Key, rank: Rank) -> Vec<u8> {
+pub(super) fn handle_name(session: &Key, rank: Rank) -> Vec<u8> {
     format!("unisono-{}", hex(&session.label("handles", rank as u64)[..16])).into_bytes()
 }
-
-#[cfg(test)]
-#[path = "world_tests.rs"]
-mod tests;

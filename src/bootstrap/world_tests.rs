@@ -1,19 +1,26 @@
+//! Whole jobs, their ranks played by threads.
+
+use super::rendezvous::hex;
+use super::secret::{Challenge, random};
+use super::world::handle_name;
 use super::*;
-use crate::bootstrap::rendezvous::hex;
-use crate::bootstrap::secret::{Key, random};
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::Rank;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
-fn soon() -> Instant {
+pub(super) fn soon() -> Instant {
     Instant::now() + LONG
 }
 
@@ -21,7 +28,7 @@ fn in_ms(ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(ms)
 }
 
-fn unique() -> String {
+pub(super) fn unique() -> String {
     hex(&random().unwrap())
 }
 
@@ -292,7 +299,7 @@ fn memory_file() -> File {
     unsafe {
         let fd = libc::memfd_create(c"test".as_ptr(), libc::MFD_CLOEXEC);
         assert!(fd >= 0);
-        std::os::fd::FromRawFd::from_raw_fd(fd)
+        File::from_raw_fd(fd)
     }
 }
 
@@ -372,7 +379,7 @@ fn strangers(address: SocketAddr) -> Vec<TcpStream> {
         let _ = stream.write_all(bytes);
         stream
     };
-    let mut dialer = crate::bootstrap::secret::Challenge::dialer(Key::from_secret("wrong")).unwrap();
+    let mut dialer = Challenge::dialer(Key::from_secret("wrong")).unwrap();
     let preamble = dialer.take_output();
     let mut impostor = preamble.clone();
     impostor.extend_from_slice(&[1; 32]);
@@ -443,6 +450,28 @@ fn a_forked_child_is_refused_and_disturbs_nobody() {
     assert_eq!(status, 0);
     worlds[0].flood(b"from the parent");
     assert_eq!(ear.recv_timeout(LONG).unwrap(), Heard::Frame(0, b"from the parent".to_vec()));
+}
+
+#[test]
+fn a_forked_child_does_not_hide_its_parents_death() {
+    let worlds = Environment::local().join_all(2);
+    let ear = listen(&worlds[1]);
+    // SAFETY: the child only sleeps until it is killed.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        loop {
+            // SAFETY: takes no pointers.
+            unsafe { libc::pause() };
+        }
+    }
+    worlds[0].die();
+    let heard = ear.recv_timeout(Duration::from_secs(10));
+    // SAFETY: the pid is that of this test's own child, which is not waited for before.
+    unsafe {
+        libc::kill(child, libc::SIGKILL);
+        libc::waitpid(child, std::ptr::null_mut(), 0);
+    }
+    assert_eq!(heard, Ok(Heard::Lost(0)), "while the child lived");
 }
 
 #[test]
