@@ -19,8 +19,8 @@ mod transport;
 pub mod types;
 
 pub use communicator::{
-    AbortHandle, Builder, Communicator, DEFAULT_TIMEOUT, Group, Handle, Options, Progress, Scope, ScopedHandle, StableBuffer,
-    Window, With,
+    AbortHandle, Builder, Communicator, DEFAULT_TIMEOUT, Group, Handle, Options, Progress, Scope, ScopedHandle,
+    StableBuffer, Window, With,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use transport::TransportKind;

@@ -84,7 +84,14 @@ pub fn explain(context: &Context, problem: Problem, bytes: u64) -> Result<Explan
 fn price(one: &dyn Algorithm, constants: &Constants, problem: Problem, bytes: u64) -> Candidate {
     let name = one.name().to_owned();
     if let Err(reason) = one.fits(&problem) {
-        return Candidate { name, tiles: 1, time_us: None, latency_us: None, bandwidth_us: None, rejected: Some(reason) };
+        return Candidate {
+            name,
+            tiles: 1,
+            time_us: None,
+            latency_us: None,
+            bandwidth_us: None,
+            rejected: Some(reason),
+        };
     }
     let tiles: &[u32] = if one.pipelines() { &TILES } else { &TILES[..1] };
     let priced = tiles.iter().map(|&tiles| {

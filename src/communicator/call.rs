@@ -83,7 +83,9 @@ impl fmt::Display for Call {
         }
         match &self.counts {
             Counts::Even(count) => write!(f, " {} x {count}", self.dtype)?,
-            Counts::PerRank(counts) => write!(f, " {} x {} in {} parts", self.dtype, counts.iter().sum::<u64>(), counts.len())?,
+            Counts::PerRank(counts) => {
+                write!(f, " {} x {} in {} parts", self.dtype, counts.iter().sum::<u64>(), counts.len())?
+            }
             Counts::Pairwise { .. } => write!(f, " {}", self.dtype)?,
         }
         match self.op {

@@ -107,7 +107,13 @@ impl Communicator {
     }
 
     /// As [`Communicator::reduce_scatter`], with blocks of `counts[rank]` elements (0 is legal); equal on all ranks.
-    pub fn reduce_scatter_v<T: Element>(&mut self, input: &[T], output: &mut [T], counts: &[u64], op: ReduceOp) -> Result<()> {
+    pub fn reduce_scatter_v<T: Element>(
+        &mut self,
+        input: &[T],
+        output: &mut [T],
+        counts: &[u64],
+        op: ReduceOp,
+    ) -> Result<()> {
         self.plain().reduce_scatter_v(input, output, counts, op)
     }
 
@@ -151,6 +157,31 @@ impl Communicator {
     /// As [`Communicator::broadcast`].
     pub fn scatter<T: Element>(&mut self, input: &[T], output: &mut [T], root: Rank) -> Result<()> {
         self.plain().scatter(input, output, root)
+    }
+
+    /// As [`Communicator::gather`]; the root's own block of its `buffer` is its input, elsewhere `buffer` is the input.
+    pub fn gather_in_place<T: Element>(&mut self, buffer: &mut [T], root: Rank) -> Result<()> {
+        self.plain().gather_in_place(buffer, root)
+    }
+
+    /// As [`Communicator::scatter`]; the root's own block stays in its `buffer`, elsewhere `buffer` is the output.
+    pub fn scatter_in_place<T: Element>(&mut self, buffer: &mut [T], root: Rank) -> Result<()> {
+        self.plain().scatter_in_place(buffer, root)
+    }
+
+    /// As [`Communicator::all_gather_v`]; the rank's own block of `buffer` is its input.
+    pub fn all_gather_v_in_place<T: Element>(&mut self, buffer: &mut [T], counts: &[u64]) -> Result<()> {
+        self.plain().all_gather_v_in_place(buffer, counts)
+    }
+
+    /// As [`Communicator::reduce_scatter_v`]; the result replaces the rank's own block of `buffer`.
+    pub fn reduce_scatter_v_in_place<T: Element>(
+        &mut self,
+        buffer: &mut [T],
+        counts: &[u64],
+        op: ReduceOp,
+    ) -> Result<()> {
+        self.plain().reduce_scatter_v_in_place(buffer, counts, op)
     }
 
     /// Sends block r of `input` to rank r, and takes block r of `output` from rank r. Both have `size` equal blocks. Blocks.
@@ -212,7 +243,13 @@ impl With<'_> {
         self.run(Collective::ReduceScatter, Some(op), 0, None, Buffers::InPlace(buffer))
     }
 
-    pub fn reduce_scatter_v<T: Element>(self, input: &[T], output: &mut [T], counts: &[u64], op: ReduceOp) -> Result<()> {
+    pub fn reduce_scatter_v<T: Element>(
+        self,
+        input: &[T],
+        output: &mut [T],
+        counts: &[u64],
+        op: ReduceOp,
+    ) -> Result<()> {
         let counts = Counts::PerRank(counts.to_vec());
         self.run(Collective::ReduceScatterV, Some(op), 0, Some(counts), Buffers::Apart(input, output))
     }
@@ -239,6 +276,28 @@ impl With<'_> {
 
     pub fn scatter<T: Element>(self, input: &[T], output: &mut [T], root: Rank) -> Result<()> {
         self.run(Collective::Scatter, None, root, None, Buffers::Apart(input, output))
+    }
+
+    pub fn gather_in_place<T: Element>(self, buffer: &mut [T], root: Rank) -> Result<()> {
+        self.run(Collective::Gather, None, root, None, Buffers::InPlace(buffer))
+    }
+
+    pub fn scatter_in_place<T: Element>(self, buffer: &mut [T], root: Rank) -> Result<()> {
+        self.run(Collective::Scatter, None, root, None, Buffers::InPlace(buffer))
+    }
+
+    pub fn all_gather_v_in_place<T: Element>(self, buffer: &mut [T], counts: &[u64]) -> Result<()> {
+        self.run(Collective::AllGatherV, None, 0, Some(Counts::PerRank(counts.to_vec())), Buffers::InPlace(buffer))
+    }
+
+    pub fn reduce_scatter_v_in_place<T: Element>(self, buffer: &mut [T], counts: &[u64], op: ReduceOp) -> Result<()> {
+        self.run(
+            Collective::ReduceScatterV,
+            Some(op),
+            0,
+            Some(Counts::PerRank(counts.to_vec())),
+            Buffers::InPlace(buffer),
+        )
     }
 
     pub fn all_to_all<T: Element>(self, input: &[T], output: &mut [T]) -> Result<()> {
@@ -290,13 +349,15 @@ impl Communicator {
         if root >= self.size {
             return Err(self.invalid(format!("{collective}: root {root} is no rank of {}", self.size)));
         }
-        let in_place = matches!(buffers, Buffers::InPlace(_));
+        // Only the root of a gather or scatter has two buffers that can share memory.
+        let one_buffer = matches!(collective, Collective::Gather | Collective::Scatter) && self.rank != root;
+        let in_place = matches!(buffers, Buffers::InPlace(_)) && !one_buffer;
         let (input, output) = match &buffers {
             Buffers::Apart(input, output) => (input.len() as u64, output.len() as u64),
             Buffers::InPlace(buffer) => (buffer.len() as u64, buffer.len() as u64),
         };
         let counts = match counts {
-            Some(counts) => self.check_counts(collective, counts, input, output)?,
+            Some(counts) => self.check_counts(collective, counts, in_place, input, output)?,
             None => Counts::Even(self.even_count(collective, root, in_place, input, output)?),
         };
         let algorithm = match options.algorithm {
@@ -306,6 +367,7 @@ impl Communicator {
         let call = Call { collective, dtype: T::DTYPE, op, counts, root, in_place, algorithm };
         let memory = match buffers {
             Buffers::Apart(input, output) => Memory::new(input.as_ptr().cast(), output.as_mut_ptr().cast()),
+            Buffers::InPlace(buffer) if one_buffer => Memory::new(buffer.as_ptr().cast(), buffer.as_mut_ptr().cast()),
             Buffers::InPlace(buffer) => self.memory_in_place(&call, buffer.as_mut_ptr().cast()),
         };
         Ok(Request { call, memory })
@@ -347,8 +409,13 @@ impl Communicator {
             Collective::Reduce if at_root => equal(input, output, "both must have the same on the root"),
             Collective::Reduce => Ok(input),
             Collective::AllGather | Collective::ReduceScatter if in_place => blocks(input),
-            Collective::AllGather => equal(output, input * size, "output must have `size` blocks of input").map(|_| input),
-            Collective::ReduceScatter => equal(input, output * size, "input must have `size` blocks of output").map(|_| output),
+            Collective::AllGather => {
+                equal(output, input * size, "output must have `size` blocks of input").map(|_| input)
+            }
+            Collective::ReduceScatter => {
+                equal(input, output * size, "input must have `size` blocks of output").map(|_| output)
+            }
+            Collective::Gather | Collective::Scatter if in_place => blocks(input),
             Collective::Gather if at_root => {
                 equal(output, input * size, "output must have `size` blocks of input on the root").map(|_| input)
             }
@@ -364,7 +431,14 @@ impl Communicator {
         }
     }
 
-    fn check_counts(&self, collective: Collective, counts: Counts, input: u64, output: u64) -> Result<Counts> {
+    fn check_counts(
+        &self,
+        collective: Collective,
+        counts: Counts,
+        in_place: bool,
+        input: u64,
+        output: u64,
+    ) -> Result<Counts> {
         let one_per_rank = |counts: &[u64], what: &str| {
             if counts.len() == self.size {
                 return Ok(());
@@ -372,7 +446,10 @@ impl Communicator {
             Err(self.invalid(format!("{collective}: {} {what} for {} ranks", counts.len(), self.size)))
         };
         let sum = |counts: &[u64]| {
-            counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count)).ok_or_else(|| self.invalid(format!("{collective}: the counts overflow")))
+            counts
+                .iter()
+                .try_fold(0u64, |sum, count| sum.checked_add(*count))
+                .ok_or_else(|| self.invalid(format!("{collective}: the counts overflow")))
         };
         let fits = |have: u64, need: u64, what: &str| {
             if have == need {
@@ -384,7 +461,11 @@ impl Communicator {
             Counts::PerRank(counts) => {
                 one_per_rank(counts, "counts")?;
                 let (own, all) = (counts[self.rank], sum(counts)?);
-                let (input_need, output_need) = if collective == Collective::AllGatherV { (own, all) } else { (all, own) };
+                let (input_need, output_need) = match collective {
+                    _ if in_place => (all, all),
+                    Collective::AllGatherV => (own, all),
+                    _ => (all, own),
+                };
                 fits(input, input_need, "input")?;
                 fits(output, output_need, "output")?;
             }

@@ -63,7 +63,8 @@ impl Controls {
 impl ControlSink for Controls {
     fn frame(&self, origin: Rank, payload: &[u8]) {
         let Some(communicator) = communicator_of(payload) else { return };
-        let control = self.by_communicator.lock().expect("no panic under this lock").get(&communicator).and_then(Weak::upgrade);
+        let control =
+            self.by_communicator.lock().expect("no panic under this lock").get(&communicator).and_then(Weak::upgrade);
         if let Some(control) = control {
             control.hear(origin, payload);
         }
@@ -132,8 +133,11 @@ impl Builder {
         let settings = self.settings.or_environment(&|name| std::env::var(name).ok())?;
         for wanted in [settings.transport, settings.require].into_iter().flatten() {
             if wanted != TransportKind::Memory {
-                return Err(Error::new(ErrorKind::Transport, format!("threads of one process can't use the {wanted} transport"))
-                    .remedy("use the memory transport, or processes (`unisono launch`)"));
+                return Err(Error::new(
+                    ErrorKind::Transport,
+                    format!("threads of one process can't use the {wanted} transport"),
+                )
+                .remedy("use the memory transport, or processes (`unisono launch`)"));
             }
         }
         let world = Arc::new(ThreadWorld { nurseries: Mutex::default() });
@@ -153,7 +157,8 @@ impl Builder {
         let deadline = Instant::now() + settings.timeout();
         let hello = Hello::of(&settings);
         let world = World::join(&job, &hello.encode(), deadline)?;
-        let hellos = (0..world.size()).map(|rank| Hello::decode(rank, &world.peer(rank).hello)).collect::<Result<Vec<_>>>()?;
+        let hellos =
+            (0..world.size()).map(|rank| Hello::decode(rank, &world.peer(rank).hello)).collect::<Result<Vec<_>>>()?;
         agree(&hellos).map_err(|error| error.on_rank(world.rank()))?;
         let controls = Arc::new(Controls::default());
         let origin = Origin::Processes(Arc::new(ProcessWorld {
@@ -169,9 +174,12 @@ impl Builder {
             if let Some(wanted) = hello.require
                 && let Some(found) = kind.filter(|found| *found != wanted)
             {
-                return Err(Error::new(ErrorKind::Transport, format!("rank {rank} requires the {wanted} transport, but some pairs use {found}"))
-                    .on_rank(world.rank())
-                    .remedy("place the ranks so that all pairs have it, or don't require it"));
+                return Err(Error::new(
+                    ErrorKind::Transport,
+                    format!("rank {rank} requires the {wanted} transport, but some pairs use {found}"),
+                )
+                .on_rank(world.rank())
+                .remedy("place the ranks so that all pairs have it, or don't require it"));
             }
         }
         let constants = Constants::of(kind.unwrap_or(TransportKind::Memory));
@@ -259,7 +267,7 @@ impl Origin {
         let patience = Patience::for_ranks(local_ranks, settings.progress, bell.is_some());
         let timeout = settings.timeout();
         let size = members.len();
-        let engine = Engine::new(rank, size, links, control.clone(), bell.clone(), patience, timeout, context.clone());
+        let engine = Engine::new(rank, size, links, control.clone(), bell.clone(), patience, context.clone());
         let shared = Arc::new(Shared { engine: Mutex::new(engine), work: Condvar::new(), bell });
         if settings.progress == Progress::Thread {
             super::handle::spawn_progress_thread(&shared)?;
@@ -284,7 +292,9 @@ impl Origin {
             Origin::Threads(_) => Box::new(|peer, _, _| unreachable!("threads reach rank {peer} through memory")),
             Origin::Processes(world) => {
                 let (world, members) = (world.world.clone(), members.to_vec());
-                Box::new(move |peer, channel, deadline| world.open_stream(members[peer], tag(id, u64::from(channel)), deadline))
+                Box::new(move |peer, channel, deadline| {
+                    world.open_stream(members[peer], tag(id, u64::from(channel)), deadline)
+                })
             }
         }
     }
@@ -349,8 +359,11 @@ impl ProcessWorld {
 
     fn ground(&self, id: u64, rank: Rank, members: &[Rank], deadline: Instant) -> Result<Ground> {
         let own = members[rank];
-        let local: Vec<Rank> =
-            members.iter().copied().filter(|member| *member == own || self.kind(own, *member) == TransportKind::Shm).collect();
+        let local: Vec<Rank> = members
+            .iter()
+            .copied()
+            .filter(|member| *member == own || self.kind(own, *member) == TransportKind::Shm)
+            .collect();
         let arena = match local.len() {
             1 => None,
             _ => Some(self.share_arena(id, own, &local, deadline)?),
@@ -369,7 +382,10 @@ impl ProcessWorld {
             paths: members.iter().map(path).collect(),
             control,
             arena: arena.clone().map(|arena| (arena, index(own).expect("we are local"))),
-            local_ranks: members.iter().filter(|member| self.world.peer(**member).host == self.world.peer(own).host).count(),
+            local_ranks: members
+                .iter()
+                .filter(|member| self.world.peer(**member).host == self.world.peer(own).host)
+                .count(),
         })
     }
 
@@ -380,7 +396,14 @@ impl ProcessWorld {
     }
 
     /// Memory of `bytes` that all `local` ranks map: made by the first of them, handed to the others.
-    pub fn share_memory(&self, own: Rank, local: &[Rank], tag: [u8; 16], bytes: usize, deadline: Instant) -> Result<Mapping> {
+    pub fn share_memory(
+        &self,
+        own: Rank,
+        local: &[Rank],
+        tag: [u8; 16],
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<Mapping> {
         let file = if local[0] == own { Some(memory::create_file(bytes)?) } else { None };
         let file = self.world.share_fd(local, tag, file, deadline)?;
         Mapping::of_file(&file, bytes)

@@ -29,7 +29,6 @@ pub struct Engine {
     pub control: Arc<Control>,
     pub bell: Option<Bell>,
     pub patience: Patience,
-    pub timeout: Duration,
     pub context: Arc<Context>,
     pub generation: u32,
     pub sequence: u64,
@@ -81,7 +80,6 @@ impl Engine {
         control: Arc<Control>,
         bell: Option<Bell>,
         patience: Patience,
-        timeout: Duration,
         context: Arc<Context>,
     ) -> Engine {
         fork::watch();
@@ -95,7 +93,6 @@ impl Engine {
             control,
             bell,
             patience,
-            timeout,
             context,
             generation: fork::generation(),
             sequence: 0,
@@ -138,7 +135,10 @@ impl Engine {
         if self.generation != fork::generation() {
             return Err(Error::new(
                 ErrorKind::Forked,
-                format!("this communicator belongs to a parent process and can't be used in its forked child {}", std::process::id()),
+                format!(
+                    "this communicator belongs to a parent process and can't be used in its forked child {}",
+                    std::process::id()
+                ),
             )
             .on_rank(self.rank)
             .remedy("make a communicator of its own in the child"));
@@ -220,7 +220,8 @@ impl Engine {
         timeout: Duration,
     ) -> Result<Runner> {
         let deadline = Instant::now() + timeout;
-        let inboxes = lowered.inboxes.iter().map(|name| self.links.open_inbox(*name, deadline)).collect::<Result<_>>()?;
+        let inboxes =
+            lowered.inboxes.iter().map(|name| self.links.open_inbox(*name, deadline)).collect::<Result<_>>()?;
         let outboxes =
             lowered.outboxes.iter().map(|(name, _)| self.links.open_outbox(*name, deadline)).collect::<Result<_>>()?;
         Ok(Runner::new(lowered, kernel, element_bytes, inboxes, outboxes))
@@ -421,8 +422,12 @@ impl Engine {
             return;
         }
         if !self.queue.is_empty() {
-            let gone = Error::new(ErrorKind::Aborted, format!("rank {} dropped its communicator with operations in flight", self.rank));
-            self.control.fail(gone.with_peer(self.rank).remedy("wait for every operation before the communicator is dropped"));
+            let gone = Error::new(
+                ErrorKind::Aborted,
+                format!("rank {} dropped its communicator with operations in flight", self.rank),
+            );
+            self.control
+                .fail(gone.with_peer(self.rank).remedy("wait for every operation before the communicator is dropped"));
             if let Some(Running { shape, .. }) = self.queue[0].running.take() {
                 self.shapes[shape].runner.cancel(&mut self.links);
             }

@@ -143,7 +143,11 @@ impl Communicator {
     /// assert_eq!(handle.wait()?, [1.0; 8]);
     /// # Ok::<(), unisono::Error>(())
     /// ```
-    pub fn start_all_reduce<T: Element, B: StableBuffer<T>>(&mut self, mut buffer: B, op: ReduceOp) -> Result<Handle<B>> {
+    pub fn start_all_reduce<T: Element, B: StableBuffer<T>>(
+        &mut self,
+        mut buffer: B,
+        op: ReduceOp,
+    ) -> Result<Handle<B>> {
         let buffers = Buffers::InPlace(buffer.elements());
         let ticket = self.start(Collective::AllReduce, Some(op), 0, buffers)?;
         Ok(self.handle(ticket, buffer))

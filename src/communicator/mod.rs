@@ -155,7 +155,8 @@ impl Communicator {
 
     /// One line: ranks, what transports were chosen, how much memory is shared.
     pub fn describe(&self) -> String {
-        let mut line = format!("communicator {:016x}: rank {} of {}", self.control.communicator(), self.rank, self.size);
+        let mut line =
+            format!("communicator {:016x}: rank {} of {}", self.control.communicator(), self.rank, self.size);
         for kind in TransportKind::ALL {
             let peers = self.transports.iter().flatten().filter(|one| **one == kind).count();
             if peers > 0 {

@@ -100,13 +100,16 @@ impl Communicator {
         if let Some(wrong) = transfers.iter().find(|one| one.peer >= self.size) {
             return Err(self.invalid(format!("send or receive: rank {} is no rank of {}", wrong.peer, self.size)));
         }
-        let to_self = |direction| transfers.iter().filter(move |one| one.peer == self.rank && one.direction == direction);
+        let to_self =
+            |direction| transfers.iter().filter(move |one| one.peer == self.rank && one.direction == direction);
         if to_self(Direction::Send).count() != to_self(Direction::Receive).count() {
             return Err(self.invalid("a rank that sends to itself must receive that in the same group"));
         }
         for (send, receive) in to_self(Direction::Send).zip(to_self(Direction::Receive)) {
             if (send.bytes, send.dtype) != (receive.bytes, receive.dtype) {
-                return Err(self.invalid(format!("a rank sends itself {} bytes and receives {}", send.bytes, receive.bytes)));
+                return Err(
+                    self.invalid(format!("a rank sends itself {} bytes and receives {}", send.bytes, receive.bytes))
+                );
             }
             // SAFETY: both were borrowed, one of them mutably, for as long as the group: they are as long as they say and apart.
             unsafe { std::ptr::copy_nonoverlapping(send.address, receive.address, send.bytes as usize) };
@@ -154,7 +157,9 @@ impl Engine {
             let one = &mut rest[0];
             // Messages of one pair and direction share a link, so they go one after the other.
             let blocked = before.iter().any(|earlier| {
-                !earlier.done && (earlier.transfer.peer, earlier.transfer.direction) == (one.transfer.peer, one.transfer.direction)
+                !earlier.done
+                    && (earlier.transfer.peer, earlier.transfer.direction)
+                        == (one.transfer.peer, one.transfer.direction)
             });
             if !one.done && !blocked {
                 one.done = one.runner.poll(&mut self.links)?;

@@ -48,7 +48,10 @@ impl Communicator {
     /// assert_eq!((computed, gradients), (42, [1.0, 2.0]));
     /// # Ok::<(), unisono::Error>(())
     /// ```
-    pub fn scope<'env, R>(&mut self, body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R>) -> Result<R> {
+    pub fn scope<'env, R>(
+        &mut self,
+        body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R>,
+    ) -> Result<R> {
         let mut scope = Scope { communicator: self, tickets: Vec::new(), marker: PhantomData };
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(&mut scope)));
         let shared = scope.communicator.shared.clone();
@@ -79,7 +82,12 @@ impl<'env> Scope<'_, 'env> {
     }
 
     /// Starts [`Communicator::reduce_scatter`].
-    pub fn start_reduce_scatter<T: Element>(&mut self, input: &'env [T], output: &'env mut [T], op: ReduceOp) -> Result<ScopedHandle> {
+    pub fn start_reduce_scatter<T: Element>(
+        &mut self,
+        input: &'env [T],
+        output: &'env mut [T],
+        op: ReduceOp,
+    ) -> Result<ScopedHandle> {
         self.start(Collective::ReduceScatter, Some(op), 0, Buffers::Apart(input, output))
     }
 

@@ -67,7 +67,8 @@ impl Settings {
 }
 
 fn refuse(variable: &str, text: &str, wanted: &str) -> Error {
-    Error::new(ErrorKind::Configuration, format!("{variable}={text} is not {wanted}")).remedy(format!("set {variable} to {wanted}, or unset it"))
+    Error::new(ErrorKind::Configuration, format!("{variable}={text} is not {wanted}"))
+        .remedy(format!("set {variable} to {wanted}, or unset it"))
 }
 
 fn seconds(text: &str) -> Result<Duration> {
@@ -101,13 +102,14 @@ const SHORT_SLEEP: Duration = Duration::from_millis(1);
 const LONG_SLEEP: Duration = Duration::from_millis(50);
 
 impl Patience {
-    /// For `local_ranks` on the processors that this process may use. With a processor for each, spinning costs nobody anything;
+    /// For `local_ranks` on the processors that this process may use. With a processor for each, a few microseconds of spinning
+    /// cost nobody anything, and yielding costs little unless another program wants the processor, which then gets it;
     /// with fewer, the rank that is waited for needs the processor that the waiting one holds (benches/NOTES.md has the measurement).
     pub fn for_ranks(local_ranks: usize, progress: Progress, has_bell: bool) -> Patience {
         let longest_sleep = if progress == Progress::Thread && !has_bell { SHORT_SLEEP } else { LONG_SLEEP };
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         if local_ranks <= processors {
-            Patience { spins: 20_000, yields: 200, longest_sleep }
+            Patience { spins: 300, yields: 2000, longest_sleep }
         } else {
             Patience { spins: 4, yields: 100, longest_sleep }
         }

@@ -56,9 +56,12 @@ impl Waiting {
         }
         let standing = standing();
         if let Some(&gone) = standing.waits_for.iter().find(|rank| lines[**rank].left) {
-            return Err(Error::new(ErrorKind::PeerLost, format!("rank {gone} has left in good order, but its part of this call is missing"))
-                .with_peer(gone)
-                .remedy(format!("make rank {gone} take part in as many calls as the others before it ends")));
+            return Err(Error::new(
+                ErrorKind::PeerLost,
+                format!("rank {gone} has left in good order, but its part of this call is missing"),
+            )
+            .with_peer(gone)
+            .remedy(format!("make rank {gone} take part in as many calls as the others before it ends")));
         }
         if late {
             return Err(self.timed_out(sequence, &lines, &standing));
@@ -77,9 +80,12 @@ impl Waiting {
         let standing = standing();
         let lines = control.lines(0);
         if let Some(&gone) = standing.waits_for.iter().find(|rank| lines[**rank].left) {
-            return Err(Error::new(ErrorKind::PeerLost, format!("{what}: rank {gone} has left in good order without its part"))
-                .with_peer(gone)
-                .remedy(format!("make rank {gone} send or receive as often as its peers expect")));
+            return Err(Error::new(
+                ErrorKind::PeerLost,
+                format!("{what}: rank {gone} has left in good order without its part"),
+            )
+            .with_peer(gone)
+            .remedy(format!("make rank {gone} send or receive as often as its peers expect")));
         }
         if now < self.started + self.timeout {
             return Ok(());
@@ -105,19 +111,27 @@ impl Waiting {
         let mut parts = Vec::new();
         if !behind.is_empty() {
             let last = lines[behind[0]].line.as_ref().map_or(0, |line| line.finished);
-            parts.push(format!("{} did not enter it (last finished call: number {last})", crate::control::named(&behind)));
+            parts.push(format!(
+                "{} did not enter it (last finished call: number {last})",
+                crate::control::named(&behind)
+            ));
         }
         if !silent_ranks.is_empty() {
             parts.push(format!("{} did not answer (stopped, or cut off)", crate::control::named(&silent_ranks)));
         }
         let culprit = behind.first().or(silent_ranks.first()).or(standing.waits_for.first()).copied();
         if parts.is_empty() {
-            parts.push(format!("all ranks have entered it, and this one waits for {}", crate::control::named(&standing.waits_for)));
+            parts.push(format!(
+                "all ranks have entered it, and this one waits for {}",
+                crate::control::named(&standing.waits_for)
+            ));
         }
         let text = format!("call number {sequence} was not done within {:?}: {}", self.timeout, parts.join("; "));
         let error = Error::new(ErrorKind::Timeout, text);
         match culprit {
-            Some(rank) => error.with_peer(rank).remedy(format!("look at what rank {rank} does, or give a longer timeout")),
+            Some(rank) => {
+                error.with_peer(rank).remedy(format!("look at what rank {rank} does, or give a longer timeout"))
+            }
             None => error.remedy("give a longer timeout"),
         }
     }
@@ -151,7 +165,9 @@ impl Waiting {
             _ => {
                 let nap = if bell.is_some() { MIXED_SLEEP } else { nap };
                 // SAFETY: the array is ours and as long as it says; the kernel writes only `revents`.
-                unsafe { libc::poll(descriptors.as_mut_ptr(), descriptors.len() as libc::nfds_t, nap.as_millis() as i32) };
+                unsafe {
+                    libc::poll(descriptors.as_mut_ptr(), descriptors.len() as libc::nfds_t, nap.as_millis() as i32)
+                };
                 Ok(false)
             }
         }

@@ -1,9 +1,9 @@
 //! Windows: memory of the same size on every rank, which the peers of a host read where it lies.
 
-use super::create::tag;
-use super::create::Origin;
-use super::handle::StableBuffer;
 use super::Communicator;
+use super::create::Origin;
+use super::create::tag;
+use super::handle::StableBuffer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::TransportKind;
 use crate::transport::arena;
@@ -81,7 +81,10 @@ impl Communicator {
         let mut all = vec![0u64; self.size];
         self.all_gather(&[bytes as u64], &mut all)?;
         if let Some(other) = all.iter().position(|one| *one != bytes as u64) {
-            return Err(self.invalid(format!("rank {other} allocates a window of {} bytes, this rank one of {bytes}", all[other])));
+            return Err(self.invalid(format!(
+                "rank {other} allocates a window of {} bytes, this rank one of {bytes}",
+                all[other]
+            )));
         }
         self.children += 1;
         let id = self.children as u32;
@@ -113,7 +116,10 @@ impl Communicator {
                 let own = self.control.member(self.rank);
                 let deadline = Instant::now() + self.timeout;
                 let bytes = part_bytes.checked_mul(local.len()).ok_or_else(|| {
-                    Error::new(ErrorKind::Resource, format!("a window of {part_bytes} bytes on {} ranks is too large", local.len()))
+                    Error::new(
+                        ErrorKind::Resource,
+                        format!("a window of {part_bytes} bytes on {} ranks is too large", local.len()),
+                    )
                 })?;
                 let name = tag(self.control.communicator(), u64::from(id) << 33);
                 let memory = world.share_memory(own, &members, name, bytes, deadline)?;

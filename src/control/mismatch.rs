@@ -58,9 +58,12 @@ pub fn describe_mismatch(sequence: u64, lines: &[PeerLine]) -> Option<Error> {
     }
     let culprit = groups[0].2[0];
     Some(
-        Error::new(ErrorKind::Mismatch, format!("ranks made different calls as number {sequence}: {}", text.join("; ")))
-            .with_peer(culprit)
-            .remedy("make the same calls in the same order, with the same arguments, on every rank"),
+        Error::new(
+            ErrorKind::Mismatch,
+            format!("ranks made different calls as number {sequence}: {}", text.join("; ")),
+        )
+        .with_peer(culprit)
+        .remedy("make the same calls in the same order, with the same arguments, on every rank"),
     )
 }
 
@@ -77,7 +80,8 @@ mod tests {
     #[test]
     fn groups_are_listed_smallest_first() {
         let all = |text| at(1, text);
-        let mut lines = vec![all("all_reduce f32 x 8"), all("all_reduce f32 x 8"), at(2, "barrier"), all("all_reduce f32 x 8")];
+        let mut lines =
+            vec![all("all_reduce f32 x 8"), all("all_reduce f32 x 8"), at(2, "barrier"), all("all_reduce f32 x 8")];
         lines.push(PeerLine::default());
         let error = describe_mismatch(5, &lines).unwrap();
         assert_eq!(

@@ -74,10 +74,6 @@ impl Links {
         }
     }
 
-    pub fn path(&self, peer: Rank) -> Option<&Path> {
-        self.paths[peer].as_ref()
-    }
-
     /// The index of the outbox of this name, which is made if need be. May block to connect.
     pub fn open_outbox(&mut self, name: LinkName, deadline: Instant) -> Result<usize> {
         if let Some(&index) = self.outbox_names.get(&name) {
@@ -85,7 +81,8 @@ impl Links {
         }
         let (outbox, threads) = match self.path_to(name.peer) {
             Path::Arena { arena, own, peer } => {
-                let sender = ring::Sender::open(&arena, own, peer, name.channel).ok_or_else(|| self.arena_is_full(&arena))?;
+                let sender =
+                    ring::Sender::open(&arena, own, peer, name.channel).ok_or_else(|| self.arena_is_full(&arena))?;
                 (Outbox::Ring(sender), arena.reach() == Reach::Threads)
             }
             Path::Tcp => (Outbox::Tcp(tcp::Sender::new(name.peer, self.stream(name, deadline)?)), false),
@@ -121,7 +118,10 @@ impl Links {
         }
         let stream = (self.connect)(name.peer, name.channel, deadline)?;
         stream.set_nonblocking(true).map_err(|cause| {
-            Error::new(ErrorKind::Resource, format!("can't make the connection to rank {} non-blocking: {cause}", name.peer))
+            Error::new(
+                ErrorKind::Resource,
+                format!("can't make the connection to rank {} non-blocking: {cause}", name.peer),
+            )
         })?;
         let stream = Arc::new(stream);
         self.streams.insert(name, stream.clone());
@@ -131,7 +131,10 @@ impl Links {
     fn arena_is_full(&self, arena: &Arena) -> Error {
         Error::new(
             ErrorKind::Resource,
-            format!("the communicator's {} bytes of shared memory are used up by the rings of its ranks", arena.bytes()),
+            format!(
+                "the communicator's {} bytes of shared memory are used up by the rings of its ranks",
+                arena.bytes()
+            ),
         )
         .on_rank(self.rank)
         .remedy("raise UNISONO_SHM_BYTES on every rank, or take another algorithm or transport")
@@ -165,7 +168,8 @@ impl Links {
             return None;
         }
         let start = address as usize;
-        let inside = |window: &&LocalWindow| window.start <= start && start + bytes as usize <= window.start + window.bytes;
+        let inside =
+            |window: &&LocalWindow| window.start <= start && start + bytes as usize <= window.start + window.bytes;
         let window = self.windows.iter().find(inside)?;
         Some(Loan::Window { id: window.id, offset: (start - window.start) as u64 })
     }

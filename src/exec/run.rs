@@ -5,8 +5,8 @@
 
 use super::links::Links;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Buffer, Reduction};
 use crate::plan::lower::{Instruction, Lowered, Place, Post, Release, Source};
+use crate::plan::{Buffer, Reduction};
 use crate::reduce::{self, Kernel};
 use crate::transport::Head;
 use crate::types::Rank;
@@ -134,10 +134,6 @@ impl Runner {
             inboxes,
             outboxes,
         }
-    }
-
-    pub fn lowered(&self) -> &Lowered {
-        &self.lowered
     }
 
     /// Sets the program to its beginning.
@@ -270,7 +266,9 @@ impl Runner {
         for piece in &self.pieces {
             if piece.lent && !links.inbox(piece.inbox).hold() {
                 let peer = links.peer_of_inbox(piece.inbox);
-                return Err(Error::new(ErrorKind::Aborted, format!("rank {peer} gave up on the operation")).with_peer(peer));
+                return Err(
+                    Error::new(ErrorKind::Aborted, format!("rank {peer} gave up on the operation")).with_peer(peer)
+                );
             }
         }
         let destination = instruction.destination.expect("compute is called for instructions that have one");
@@ -320,7 +318,8 @@ impl Runner {
             }
             let head = Head { fingerprint: self.fingerprint, message_bytes: post.bytes };
             let address = self.memory.at(post.place);
-            let loan = if outgoing.sent == 0 { links.loan(outgoing.link, address, post.bytes, LEND_FROM) } else { None };
+            let loan =
+                if outgoing.sent == 0 { links.loan(outgoing.link, address, post.bytes, LEND_FROM) } else { None };
             if let Some(loan) = loan {
                 if ready < post.bytes {
                     break;

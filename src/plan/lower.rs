@@ -208,7 +208,8 @@ impl Lowering<'_> {
         }
         let reduction = one.reduction;
         let destination = if pure_send { None } else { destination };
-        let lowered = Instruction { awaits, reduction, sources, destination, copies, outboxes: outboxes.clone(), bytes };
+        let lowered =
+            Instruction { awaits, reduction, sources, destination, copies, outboxes: outboxes.clone(), bytes };
         self.lowered.lanes[lane].push(lowered);
         if rendezvous {
             let awaits = outboxes

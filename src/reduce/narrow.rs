@@ -129,13 +129,13 @@ mod tests {
             for x in around(value).into_iter().chain(around(value + (next - value) / 2.0)) {
                 let expected = f16::from_f32(x);
                 let expected = if x.is_nan() { 0x7e00 } else { expected.to_bits() };
-                assert_eq!(BINARY16.narrow(x), expected.into(), "{x:e}");
+                assert_eq!(BINARY16.narrow(x), u32::from(expected), "{x:e}");
             }
         }
         for x in
             around(65520.0).into_iter().chain([f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, 1e-45, -1e-45])
         {
-            assert_eq!(BINARY16.narrow(x), f16::from_f32(x).to_bits().into(), "{x:e}");
+            assert_eq!(BINARY16.narrow(x), u32::from(f16::from_f32(x).to_bits()), "{x:e}");
         }
     }
 

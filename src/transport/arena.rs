@@ -261,7 +261,8 @@ const MEMBARRIER_REGISTER_GLOBAL_EXPEDITED: i32 = 4;
 fn register_for_membarrier() -> bool {
     static REGISTERED: OnceLock<bool> = OnceLock::new();
     // SAFETY: the call takes no pointers.
-    *REGISTERED.get_or_init(|| unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_REGISTER_GLOBAL_EXPEDITED, 0) } == 0)
+    *REGISTERED
+        .get_or_init(|| unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_REGISTER_GLOBAL_EXPEDITED, 0) } == 0)
 }
 
 /// A full barrier on every processor that runs one of the registered processes; false if the kernel has none.

@@ -34,7 +34,8 @@ impl Mapping {
     fn map(len: usize, flags: i32, fd: i32) -> Result<Mapping> {
         assert!(len > 0, "an empty mapping");
         // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.
-        let address = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
+        let address =
+            unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
         if address == libc::MAP_FAILED {
             let cause = std::io::Error::last_os_error();
             return Err(Error::new(ErrorKind::Resource, format!("can't map {len} bytes of memory: {cause}"))
@@ -69,7 +70,9 @@ pub fn create_file(len: usize) -> Result<OwnedFd> {
     {
         return Err(Error::new(
             ErrorKind::Resource,
-            format!("{len} bytes of shared memory are wanted, and the memory limit of this control group leaves {free}"),
+            format!(
+                "{len} bytes of shared memory are wanted, and the memory limit of this control group leaves {free}"
+            ),
         )
         .remedy("raise the limit, or set UNISONO_SHM_BYTES lower"));
     }

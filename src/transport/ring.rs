@@ -59,7 +59,7 @@ impl Dimensions {
 struct Ring {
     base: *mut u8,
     dimensions: Dimensions,
-    /// Keeps the memory mapped.
+    #[expect(dead_code, reason = "keeps the memory mapped")]
     arena: Arc<Arena>,
 }
 
@@ -332,9 +332,7 @@ impl Receiver {
                     let position = cell.add(HEAD).cast::<u64>().read();
                     (ring.byte(position).cast_const(), len.min(u64::from(ring.dimensions.bytes / 4)), false)
                 }
-                KIND_LENT => {
-                    (cell.add(HEAD).cast::<*const u8>().read(), cell.add(HEAD + 8).cast::<u64>().read(), true)
-                }
+                KIND_LENT => (cell.add(HEAD).cast::<*const u8>().read(), cell.add(HEAD + 8).cast::<u64>().read(), true),
                 _ => {
                     let id = cell.add(HEAD + 20).cast::<u32>().read();
                     let offset = cell.add(HEAD).cast::<u64>().read();

@@ -4,12 +4,10 @@
 //! stderr.
 
 mod arguments;
-#[cfg(test)]
 mod bench;
 mod failure;
 mod launch;
 mod os;
-#[cfg(test)]
 mod size;
 
 use clap::Parser;
@@ -26,6 +24,7 @@ struct CommandLine {
 
 #[derive(clap::Subcommand)]
 enum Subcommand {
+    Bench(Box<bench::Arguments>),
     Launch(launch::Arguments),
 }
 
@@ -36,6 +35,7 @@ fn main() -> ExitCode {
 fn run() -> Result<u8, Failure> {
     let line = CommandLine::try_parse().map_err(|error| arguments::explain(&error))?;
     match line.command {
+        Subcommand::Bench(arguments) => arguments.run(),
         Subcommand::Launch(arguments) => arguments.run(),
     }
 }

@@ -1,6 +1,126 @@
-//! `unisono bench`: times a collective over a sweep of sizes.
+//! `unisono bench`: times a collective over a sweep of sizes, and verifies every result.
 
 mod arguments;
+mod case;
+mod measure;
+mod report;
 mod row;
 mod statistics;
 mod table;
+mod values;
+
+pub use arguments::Arguments;
+
+use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
+use crate::launch::{Launch, Output};
+use arguments::Transport;
+use measure::Sweep;
+use report::Report;
+use std::env;
+use unisono::bootstrap::{Job, Launcher};
+use unisono::{Communicator, TransportKind, algorithm};
+
+impl Arguments {
+    /// Starts ranks, or joins those that a launcher started, and runs the sweep; the exit status is 1 if a result was wrong.
+    pub fn run(self) -> Result<u8, Failure> {
+        self.check()?;
+        if let Some(name) = &self.algorithm {
+            algorithm::find(name).map_err(|unknown| Failure::new(BAD_ARGUMENTS, unknown.to_string()))?;
+        }
+        let launcher = Job::from_environment(&|name| env::var(name).ok())?.launcher;
+        match (self.ranks, launcher) {
+            (Some(ranks), _) => self.run_ranks(ranks),
+            (None, Launcher::Alone) => {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                self.run_ranks(cores)
+            }
+            (None, _) => self.run_as_rank(),
+        }
+    }
+
+    /// A world of our own: threads for the memory transport, else processes that run this same command as ranks.
+    fn run_ranks(self, ranks: usize) -> Result<u8, Failure> {
+        if self.transport == Transport::Memory {
+            return self.run_threads(ranks);
+        }
+        let program = env::current_exe()
+            .map_err(|cause| Failure::new(FAILED, format!("can't find this program to start ranks of it: {cause}")))?;
+        Launch::new(program, ranks).arguments(without_ranks(env::args_os().skip(1))).output(Output::Plain).run()
+    }
+
+    fn run_threads(self, ranks: usize) -> Result<u8, Failure> {
+        let communicators = Communicator::builder().local(ranks)?;
+        std::thread::scope(|scope| {
+            let arguments = &self;
+            let ranks: Vec<_> = communicators
+                .into_iter()
+                .map(|communicator| scope.spawn(move || arguments.sweep(communicator)))
+                .collect();
+            // Every rank reports the same failure in its own words; the first rank's is the one to tell.
+            let outcomes =
+                ranks.into_iter().map(|rank| rank.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            outcomes.collect::<Vec<_>>().into_iter().collect::<Result<Vec<u8>, Failure>>()
+        })
+        .map(|statuses| statuses.into_iter().max().unwrap_or(0))
+    }
+
+    fn run_as_rank(self) -> Result<u8, Failure> {
+        let mut builder = Communicator::builder();
+        match self.transport {
+            Transport::Auto => {}
+            Transport::Shm => builder = builder.transport(TransportKind::Shm).require(TransportKind::Shm),
+            Transport::Tcp => builder = builder.transport(TransportKind::Tcp).require(TransportKind::Tcp),
+            Transport::Memory => {
+                return Err(Failure::new(
+                    BAD_ARGUMENTS,
+                    "--transport memory is among threads of one process, but a launcher has started processes: \
+                     give --ranks, or take another transport",
+                ));
+            }
+            Transport::Mpi | Transport::Fabric => unreachable!("refused when the arguments were checked"),
+        }
+        self.sweep(builder.from_env()?)
+    }
+
+    /// One rank's part; only rank 0 prints.
+    fn sweep(&self, communicator: Communicator) -> Result<u8, Failure> {
+        let mut report = Report::new(self, &communicator);
+        let mut sweep = Sweep::new(self, communicator)?;
+        report.begin(&sweep)?;
+        for size in sweep.sizes() {
+            report.announce(size);
+            let measured = sweep.measure(size)?;
+            report.add(&sweep, measured)?;
+        }
+        report.end()
+    }
+}
+
+/// The arguments of the ranks: all but the number of ranks.
+fn without_ranks(arguments: impl Iterator<Item = std::ffi::OsString>) -> Vec<std::ffi::OsString> {
+    let mut kept = Vec::new();
+    let mut skip_next = false;
+    for argument in arguments {
+        if std::mem::take(&mut skip_next) {
+            continue;
+        }
+        if argument == "--ranks" {
+            skip_next = true;
+        } else if !argument.to_string_lossy().starts_with("--ranks=") {
+            kept.push(argument);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_ranks;
+
+    #[test]
+    fn ranks_are_started_with_all_arguments_but_their_number() {
+        let given = ["bench", "all_reduce", "--ranks", "4", "--json", "--ranks=3", "--max", "8"];
+        let kept = without_ranks(given.iter().map(Into::into));
+        assert_eq!(kept, ["bench", "all_reduce", "--json", "--max", "8"]);
+    }
+}
