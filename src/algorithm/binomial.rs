@@ -130,7 +130,7 @@ impl Node<'_> {
     /// in order of ranks, elsewhere in scratch, in order of places. Messages never go round the last rank.
     fn run(&self, buffer: Buffer, distance: usize, len: usize) -> Vec<Operand> {
         let mut slot = distance;
-        let pieces = wrapped(self.problem, self.rank(self.place + distance), len).into_iter();
+        let pieces = wrapped(self.problem, self.rank(self.place + distance), len);
         pieces
             .map(|piece| {
                 let slots = slot..slot + piece.len();

@@ -65,12 +65,15 @@ fn with_bit(ranks: usize, bit: usize) -> usize {
 }
 
 fn all_gather(problem: &Problem, rank: Rank) -> Program {
-    let run = |first, len| wrapped(problem, first, len).into_iter().map(|range| blocks(problem, Buffer::Output, range));
-    let mut moves = vec![copy(block(problem, Buffer::Input, 0), [block(problem, Buffer::Output, rank)])];
+    let run = |first, len| wrapped(problem, first, len).map(|range| blocks(problem, Buffer::Output, range));
+    let own = [block(problem, Buffer::Output, rank), peer(behind(problem, rank, 1))];
+    let mut moves = vec![copy(block(problem, Buffer::Input, 0), own)];
     for distance in (0..ceil_log2(problem.ranks)).map(|round| 1 << round) {
         let len = distance.min(problem.ranks - distance);
         let (target, source) = (behind(problem, rank, distance), ahead(problem, rank, distance));
-        moves.extend(run(rank, len).map(|held| copy(held, [peer(target)])));
+        if distance > 1 {
+            moves.extend(run(rank, len).map(|held| copy(held, [peer(target)])));
+        }
         moves.extend(run(source, len).map(|place| copy(peer(source), [place])));
     }
     program(moves)
@@ -113,7 +116,7 @@ fn deliver(problem: &Problem, rank: Rank, round: usize, end: usize) -> impl Iter
     let nearest = 1 << round;
     let farthest = (2 * nearest - 1).min(problem.ranks - 1);
     let mut slot = end - (farthest - nearest + 1);
-    wrapped(problem, behind(problem, rank, farthest), farthest - nearest + 1).into_iter().map(move |sources| {
+    wrapped(problem, behind(problem, rank, farthest), farthest - nearest + 1).map(move |sources| {
         let slots = slot..slot + sources.len();
         slot = slots.end;
         copy(blocks(problem, Buffer::Scratch, slots), [blocks(problem, Buffer::Output, sources)])

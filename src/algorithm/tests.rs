@@ -2,7 +2,9 @@
 //! checker: a judge of both.
 
 use super::{Algorithm, registry};
+use crate::plan::check::{check, keeps_promise};
 use crate::plan::chunk::{ChunkId, Grid};
+use crate::plan::text::tests::assert_golden;
 use crate::plan::{Buffer, Move, Operand, Order, Plan, Problem, Program, Promise, Reduction, Span, Step};
 use crate::types::{Collective, Rank};
 use std::collections::{HashMap, VecDeque};
@@ -363,6 +365,37 @@ fn every_plan_keeps_the_promise_of_its_collective_and_of_its_file() {
             assert!(judged.is_ok(), "{} on {problem:?}", algorithm.name());
         }
     }
+}
+
+/// Two tiles are enough to tell a tile from a block; the interpreter tries three.
+#[test]
+fn every_plan_is_proved() {
+    for algorithm in registry() {
+        for problem in problems(*algorithm, 1..=33, &[1, 2]) {
+            let proved = check(&algorithm.plan(&problem)).and_then(|checked| {
+                assert!(checked.facts().bit_equal);
+                keeps_promise(&checked, &algorithm.promise(&problem), &|chunk| algorithm.order(&problem, chunk))
+            });
+            proved.unwrap_or_else(|flaw| panic!("{} on {problem:?}: {flaw}", algorithm.name()));
+        }
+    }
+}
+
+#[test]
+fn small_plans_read_as_in_their_golden_files() {
+    let golden = |algorithm: &str, collective, ranks, tiles| {
+        let problem = Problem { collective, ranks, root: 0, uneven: false, tiles };
+        let plan = super::find(algorithm).unwrap().plan(&problem);
+        assert_golden(&plan, &format!("{algorithm}_{collective}_{ranks}"));
+    };
+    golden("ring", Collective::AllReduce, 3, 1);
+    golden("two_shot", Collective::AllReduce, 3, 1);
+    golden("recursive_doubling", Collective::AllReduce, 3, 1);
+    golden("halving_doubling", Collective::AllReduce, 4, 1);
+    golden("double_tree", Collective::AllReduce, 4, 2);
+    golden("bruck", Collective::AllGather, 3, 1);
+    golden("bruck", Collective::AllToAll, 4, 1);
+    golden("binomial", Collective::Gather, 4, 1);
 }
 
 #[test]

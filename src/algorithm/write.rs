@@ -16,6 +16,9 @@ pub(super) fn serves(problem: &Problem, collectives: &[Collective]) -> Result<()
     if problem.ranks == 0 || problem.tiles == 0 {
         return Err("needs at least 1 rank and 1 tile".to_owned());
     }
+    if problem.collective == Collective::Barrier && problem.tiles > 1 {
+        return Err("moves one byte, which can't be cut into tiles".to_owned());
+    }
     if problem.root >= problem.ranks {
         return Err(format!("needs a root below {} ranks, not {}", problem.ranks, problem.root));
     }
@@ -114,9 +117,9 @@ pub(super) fn chunks_of(problem: &Problem, blocks: impl IntoIterator<Item = usiz
 }
 
 /// The `len` blocks from `first`, going round: one range, or two where they pass the end.
-pub(super) fn wrapped(problem: &Problem, first: usize, len: usize) -> Vec<Range<usize>> {
-    let end = first + len;
-    if end <= problem.ranks { vec![first..end] } else { vec![first..problem.ranks, 0..end - problem.ranks] }
+pub(super) fn wrapped(problem: &Problem, first: usize, len: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    let (ranks, end) = (problem.ranks, first + len);
+    [first..end.min(ranks), 0..end.saturating_sub(ranks)].into_iter().filter(|range| !range.is_empty())
 }
 
 /// Rounds after which something that doubles each round has reached all of `ranks`.
