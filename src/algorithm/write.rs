@@ -1,4 +1,5 @@
-//! What the writers of plans share: rank arithmetic, operands that are whole blocks, the program of a rank that is alone.
+//! What the writers of plans share: rank arithmetic, operands that are whole blocks, the program of a rank that is
+//! alone.
 
 use super::Algorithm;
 use crate::plan::build::{copy, reduce, span};
@@ -46,7 +47,8 @@ pub(super) fn plan(
     })
 }
 
-/// One rank has but to move its input to its output; a reduction still ends in a `Final`, for the sake of a pre-multiplier.
+/// One rank has but to move its input to its output; a reduction still ends in a `Final`, for the sake of a
+/// pre-multiplier.
 fn alone(problem: &Problem, blocks: u32) -> Program {
     let chunks = Grid::new(problem, blocks).chunks(0, Buffer::Input);
     let (input, output) = (span(Buffer::Input, 0, chunks), span(Buffer::Output, 0, chunks));
