@@ -191,6 +191,7 @@ impl Machine {
                 .collect()
         };
         let (read, written) = (locals(&one.sources), locals(&one.destinations));
+        assert!(written.iter().all(|span| span.buffer != Buffer::Input), "rank {rank} writes to its input: {one:?}");
         let classes =
             self.classes(rank, read.iter().chain(&written).next().expect("a move has a local operand"), round);
         for span in read.iter().chain(&written) {
