@@ -1,5 +1,7 @@
 //! Plans that are right, plans that are wrong, and mutants of the former.
 
+pub(crate) mod interpret;
+pub(crate) mod mutate;
 pub(crate) mod samples;
 
 use super::*;
@@ -275,4 +277,21 @@ fn lanes_that_share_a_channel_are_refused() {
     });
     let flaw = flaw(&plan);
     assert!(matches!(flaw, Flaw::SharedChannel { rank: 0, lanes: [0, 1], .. }), "{flaw}");
+}
+
+#[test]
+fn the_interpreter_agrees_with_the_definition_on_all_samples() {
+    for plan in samples::all() {
+        interpret::run_all(&plan, 0..20).unwrap_or_else(|wrong| panic!("{plan:?}: {wrong}"));
+    }
+}
+
+#[test]
+fn every_mutant_is_rejected_or_equivalent() {
+    let report = mutate::try_all(&samples::all(), 0..6);
+    println!("{report}");
+    for change in mutate::Change::ALL {
+        assert!(report.of(change).rejected > 0, "no mutant by {change:?} was rejected:\n{report}");
+        assert!(report.of(change).rejected_by_both > 0, "the interpreter saw nothing of {change:?}:\n{report}");
+    }
 }
