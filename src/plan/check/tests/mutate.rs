@@ -15,7 +15,7 @@ pub(crate) enum Change {
     RedirectChunk,
     Resize,
     FlipFinal,
-    ChangeChannel,
+    RedirectChannel,
     /// A lane becomes two, and what ordered its parts is gone.
     SplitLane,
 }
@@ -29,7 +29,7 @@ impl Change {
         Change::RedirectChunk,
         Change::Resize,
         Change::FlipFinal,
-        Change::ChangeChannel,
+        Change::RedirectChannel,
         Change::SplitLane,
     ];
 }
@@ -221,7 +221,7 @@ fn operand_mutants(context: &Context, operand: Operand) -> Vec<(Change, Operand)
             let others = others.filter(|&other| other != context.rank);
             let mut mutants: Vec<_> =
                 others.map(|rank| (Change::RedirectPeer, Operand::Peer { rank, channel })).collect();
-            mutants.push((Change::ChangeChannel, Operand::Peer { rank, channel: channel + 1 }));
+            mutants.push((Change::RedirectChannel, Operand::Peer { rank, channel: channel + 1 }));
             mutants
         }
         Operand::Local(span) => {
