@@ -4,10 +4,11 @@
 mod interpreter;
 
 use super::{Algorithm, registry};
-use crate::plan::Problem;
+use crate::plan::check::tests::mutate;
 use crate::plan::check::{check, keeps_promise};
 use crate::plan::chunk::ChunkId;
 use crate::plan::text::tests::assert_golden;
+use crate::plan::{Plan, Problem};
 use crate::types::Collective;
 use interpreter::{Machine, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -96,6 +97,25 @@ fn every_plan_is_proved() {
             proved.unwrap_or_else(|flaw| panic!("{} on {problem:?}: {flaw}", algorithm.name()));
         }
     }
+}
+
+/// No change to a plan in one place is both wrong and accepted.
+#[test]
+fn every_mutant_is_rejected_or_equivalent() {
+    let plans: Vec<Plan> = registry()
+        .iter()
+        .flat_map(|algorithm| {
+            let tiles: &[u32] = if algorithm.pipelines() { &[2] } else { &[1] };
+            let last_root = |problem: &Problem| !problem.collective.has_root() || problem.root + 1 == problem.ranks;
+            problems(*algorithm, 3..=4, tiles).filter(last_root).map(|problem| algorithm.plan(&problem))
+        })
+        .collect();
+    let report = mutate::try_all(&plans, 0..2);
+    println!("{} plans\n{report}", plans.len());
+    for change in mutate::Change::ALL {
+        assert!(report.of(change).rejected > 0, "no mutant by {change:?} was rejected:\n{report}");
+    }
+    assert_eq!(report.of(mutate::Change::Drop).equivalent, 0, "some plan has a step that it can do without:\n{report}");
 }
 
 #[test]
