@@ -1,10 +1,11 @@
 //! The binomial tree: every rank that has the data passes it on, so that those who have it double each round.
 //!
-//! Places are counted from the root, going round. The children of a place are those that differ from it in one bit below its
-//! lowest; the child at distance 2^j stands above 2^j places in a row (fewer at the end), so that a gather or
+//! Places are counted from the root, going round. The children of a place are those that differ from it in one bit
+//! below its lowest; the child at distance 2^j stands above 2^j places in a row (fewer at the end), so that a gather or
 //! scatter moves runs of blocks: one message per child, two where the run goes round the last rank.
 //!
-//! With d = ceil(log2 N), f = floor(log2 N), L = max(N - 2^(d-1), floor(2^(d-2))) the blocks of the largest child of the root:
+//! With d = ceil(log2 N), f = floor(log2 N), L = max(N - 2^(d-1), floor(2^(d-2))) the blocks of the largest child of
+//! the root:
 //!
 //! | collective | hops | blocks sent by the busiest | received | block | scratch |
 //! |---|---|---|---|---|---|
@@ -13,9 +14,9 @@
 //! | gather | f | L | N-1 | one rank's | the rank's run, on inner ranks |
 //! | scatter | f | N-1 | L | one rank's | the rank's run, on inner ranks |
 //!
-//! Hops are f, not d, since a rank's messages leave side by side; with one message at a time it takes d rounds.
-//! Wins for small buffers. Large ones do better in `chain` or `double_tree`, which are pipelined, and in `direct`, which moves no block
-//! twice.
+//! Hops are f, not d, since a rank's messages leave side by side; with one message at a time it takes d rounds. Wins
+//! for small buffers. Large ones do better in `chain` or `double_tree`, which are pipelined; large blocks
+//! of a gather or scatter in `direct`, which moves none twice.
 //!
 //! Source: folklore; Thakur, Rabenseifner and Gropp 2005 for gather and scatter.
 
@@ -65,7 +66,8 @@ impl Algorithm for Binomial {
     }
 }
 
-/// The sum of the places from `place` up to `place + reach`, folded at `place`: its own, then runs of 1, 2, 4, ... places.
+/// The sum of the places from `place` up to `place + reach`, folded at `place`: its own, then runs of 1, 2, 4, ...
+/// places.
 fn sum_below(problem: &Problem, place: usize, reach: usize) -> Order {
     let own = Order::Rank(ahead(problem, problem.root, place));
     let distances = (0..reach.ilog2()).map(|bit| 1 << bit).take_while(|distance| place + distance < problem.ranks);
@@ -126,11 +128,12 @@ impl Node<'_> {
         }
     }
 
-    /// The run of `len` places at `distance` from this one: where each of its messages lies here, in `buffer` at the root, whose blocks are
-    /// in order of ranks, elsewhere in scratch, in order of places. Messages never go round the last rank.
+    /// The run of `len` places at `distance` from this one: where each of its messages lies here, in `buffer` at the
+    /// root, whose blocks are in order of ranks, elsewhere in scratch, in order of places. Messages never go round the
+    /// last rank.
     fn run(&self, buffer: Buffer, distance: usize, len: usize) -> Vec<Operand> {
         let mut slot = distance;
-        let pieces = wrapped(self.problem, self.rank(self.place + distance), len).into_iter();
+        let pieces = wrapped(self.problem, self.rank(self.place + distance), len);
         pieces
             .map(|piece| {
                 let slots = slot..slot + piece.len();

@@ -1,10 +1,10 @@
 //! Bruck's algorithm: logarithmic for any number of ranks, by going round.
 //!
-//! All-gather: a rank holds the blocks of the 2^k ranks from itself on, and in round k sends them to the rank 2^k before it;
-//! straight from the output, in one message, or two where the run goes round the last rank.
+//! All-gather: a rank holds the blocks of the 2^k ranks from itself on, and in round k sends them to the rank 2^k
+//! before it; straight from the output, in one message, or two where the run goes round the last rank.
 //!
-//! All-to-all: the block that has to go j ranks ahead goes 2^k in each round k whose bit is set in j. Blocks of a round leave as one
-//! message, which is packed in scratch.
+//! All-to-all: the block that has to go j ranks ahead goes 2^k in each round k whose bit is set in j. Blocks of a round
+//! leave as one message, which is packed in scratch.
 //!
 //! With d = ceil(log2 N), P = Σ of popcount(j) over 0 < j < N (about N/2 log2 N):
 //!
@@ -65,15 +65,26 @@ fn with_bit(ranks: usize, bit: usize) -> usize {
 }
 
 fn all_gather(problem: &Problem, rank: Rank) -> Program {
-    let run = |first, len| wrapped(problem, first, len).into_iter().map(|range| blocks(problem, Buffer::Output, range));
-    let mut moves = vec![copy(block(problem, Buffer::Input, 0), [block(problem, Buffer::Output, rank)])];
-    for distance in (0..ceil_log2(problem.ranks)).map(|round| 1 << round) {
+    let own = copy(block(problem, Buffer::Input, 0), [block(problem, Buffer::Output, rank)]);
+    let rounds = (0..ceil_log2(problem.ranks)).map(|round| 1 << round);
+    program([own].into_iter().chain(rounds.flat_map(|distance| {
         let len = distance.min(problem.ranks - distance);
-        let (target, source) = (behind(problem, rank, distance), ahead(problem, rank, distance));
-        moves.extend(run(rank, len).map(|held| copy(held, [peer(target)])));
-        moves.extend(run(source, len).map(|place| copy(peer(source), [place])));
-    }
-    program(moves)
+        gather_round(problem, rank, distance, len)
+    })))
+}
+
+/// The `len` blocks from the rank on to the one `distance` before it, and as many from the one `distance` ahead.
+pub(super) fn gather_round(
+    problem: &Problem,
+    rank: Rank,
+    distance: usize,
+    len: usize,
+) -> impl Iterator<Item = Move> + use<> {
+    let problem = *problem;
+    let run = move |first| wrapped(&problem, first, len).map(move |range| blocks(&problem, Buffer::Output, range));
+    let (target, source) = (behind(&problem, rank, distance), ahead(&problem, rank, distance));
+    let sends = run(rank).map(move |held| copy(held, [peer(target)]));
+    sends.chain(run(source).map(move |place| copy(peer(source), [place])))
 }
 
 /// Which blocks move in a round, named by how many ranks they have to go in all. They are packed farthest first, so
@@ -108,12 +119,13 @@ fn all_to_all(problem: &Problem, rank: Rank) -> Program {
     Program { scratch: chunks_of(problem, vec![0; received]), ..program(moves) }
 }
 
-/// Blocks that have arrived after `round`, those with 2^round to 2^(round+1) - 1 ranks to go in all, are the last before `end`.
+/// Blocks that have arrived after `round`, those with 2^round to 2^(round+1) - 1 ranks to go in all, are the last
+/// before `end`.
 fn deliver(problem: &Problem, rank: Rank, round: usize, end: usize) -> impl Iterator<Item = Move> {
     let nearest = 1 << round;
     let farthest = (2 * nearest - 1).min(problem.ranks - 1);
     let mut slot = end - (farthest - nearest + 1);
-    wrapped(problem, behind(problem, rank, farthest), farthest - nearest + 1).into_iter().map(move |sources| {
+    wrapped(problem, behind(problem, rank, farthest), farthest - nearest + 1).map(move |sources| {
         let slots = slot..slot + sources.len();
         slot = slots.end;
         copy(blocks(problem, Buffer::Scratch, slots), [blocks(problem, Buffer::Output, sources)])

@@ -5,8 +5,8 @@
 //! | broadcast | N-1 | 1 | 1 | all | none |
 //! | reduce | N-1 | 1 | 1 | all | 1 block between the ends |
 //!
-//! Pipelined over tiles: t tiles are through after N-2+t steps. Wins for the largest buffers at few ranks, where no rank sends
-//! or receives any byte twice; `double_tree` gets there with a latency in the logarithm of N.
+//! Pipelined over tiles: t tiles are through after N-2+t steps. Wins for the largest buffers at few ranks, where no
+//! rank sends or receives any byte twice; `double_tree` gets there with a latency in the logarithm of N.
 //!
 //! Source: folklore; Sanders, Speck and Träff 2009 call it the linear pipeline.
 

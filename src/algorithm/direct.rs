@@ -9,14 +9,16 @@
 //! | `one_shot` all-reduce | 1 | N-1, N-1 | all | 1 block |
 //! | `two_shot` all-reduce | 2 | 2(N-1), 2(N-1) | an N-th | none |
 //!
-//! Wins among few ranks, and where any pair has the full bandwidth (one host, one NVLink domain): no plan has fewer hops, and
-//! but for `one_shot` none sends fewer bytes. `one_shot` buys its single hop with N/2 times the bytes: for the smallest
+//! Wins among few ranks, and where any pair has the full bandwidth (one host, one NVLink domain): no plan has fewer
+//! hops. Where each block has its own target no plan sends fewer bytes either; a root that broadcasts or reduces alone
+//! is better served by a tree. `one_shot` buys its single hop with N/2 times the bytes of `two_shot`: for the smallest
 //! sizes. At many ranks the messages, N-1 per rank, are too many.
 //!
 //! Targets are staggered (rank+1, rank+2, ...), so that ranks do not all turn to rank 0 first. Folds are in ascending
 //! order of ranks, all in one step, so that narrow floats round once.
 //!
-//! Source: folklore; the names one-shot and two-shot are those of TensorRT-LLM's and vLLM's custom all-reduce and of MSCCL++.
+//! Source: folklore; the names one-shot and two-shot are those of TensorRT-LLM's and vLLM's custom all-reduce and of
+//! MSCCL++.
 
 use super::Algorithm;
 use super::write::{ahead, ascending, behind, block, chunks_of, plan, program, promise, serves};

@@ -1,15 +1,15 @@
 //! Recursive doubling: in round k ranks exchange all they have with the partner at distance 2^k.
 //!
-//! With N = P + E ranks, P the largest power of two within N, q = log2 P, e = 1 if E > 0 else 0, h = 1 if E > P/2 else 0:
+//! With N = P + E ranks, P the largest power of two within N, q = log2 P, e = 1 if E > 0, h = 1 if E > P/2, else 0:
 //!
 //! | collective | hops | blocks sent by the busiest | received | block | scratch |
 //! |---|---|---|---|---|---|
 //! | all-reduce | q + e + h | q + e | q + e | all | 1 block |
 //! | all-gather | q + e + h | Σ over k<q of 2^k + min(E, 2^k), + e(N-1) | N-1 | one rank's | none |
 //!
-//! All-reduce wins for the smallest sizes beyond a few ranks: no plan with one partner at a time has fewer hops, but each
-//! sends everything. All-gather wins for small and middle sizes at powers of two, where its bytes are the least possible
-//! too; elsewhere `bruck` is better, since a leader has to send nearly everything once more.
+//! All-reduce wins for the smallest sizes beyond a few ranks: no plan with one partner at a time has fewer hops, but
+//! each sends everything. All-gather wins for small and middle sizes at powers of two, where its bytes are the least
+//! possible too; elsewhere `bruck` is better, since a leader has to send nearly everything once more.
 //!
 //! Both partners fold the lower ranks' sum on the left, so that all ranks hold the same bits.
 //!

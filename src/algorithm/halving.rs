@@ -1,18 +1,18 @@
 //! Recursive halving: in each round ranks exchange half of what they still answer for and add the other half.
 //!
-//! With N = P + E ranks, P the largest power of two within N, q = log2 P, e = 1 if E > 0 else 0, h = 1 if E > P/2 else 0:
+//! With N = P + E ranks, P the largest power of two within N, q = log2 P, e = 1 if E > 0, h = 1 if E > P/2, else 0:
 //!
 //! | algorithm, collective | hops | blocks sent by the busiest | received | block | scratch |
 //! |---|---|---|---|---|---|
 //! | `halving_doubling` all-reduce | 2q + 2e | 2(P-1) + eP | 2(P-1) + eP | a P-th | none |
 //! | `recursive_halving` reduce-scatter | q + e + h | N-1 + e | eN + Σ over k<q of 2^k + min(E, 2^k) | one rank's | N/2 blocks, N for a leader |
 //!
-//! Both win for middle sizes: hops in the logarithm of N, and at powers of two the least bytes possible. Elsewhere a leader
-//! takes its partner's whole input first.
+//! Both win for middle sizes: hops in the logarithm of N, and at powers of two the least bytes possible. Elsewhere a
+//! leader takes its partner's whole input first.
 //!
 //! `halving_doubling` meets its neighbours first, when messages are largest (they are likely near), and so ends with
-//! blocks in bit-reversed order; the all-gather undoes that. In `recursive_halving` blocks must end in order of ranks: the
-//! farthest partner is first, so that halves are runs.
+//! blocks in bit-reversed order; the all-gather undoes that. In `recursive_halving` blocks must end in order of ranks:
+//! the farthest partner is first, so that halves are runs.
 //!
 //! Source: Rabenseifner, "Optimization of collective reduction operations", 2004; Thakur, Rabenseifner and Gropp 2005.
 
@@ -79,8 +79,8 @@ impl Algorithm for RecursiveHalving {
     }
 }
 
-/// The tree over the participants `first`, `first + stride`, ...: those that were farthest apart are added first, so the
-/// top of the tree joins the even to the odd.
+/// The tree over the participants `first`, `first + stride`, ...: those that were farthest apart are added first, so
+/// the top of the tree joins the even to the odd.
 fn strided(core: &Core, first: usize, stride: usize) -> Order {
     match stride == core.power {
         true => core.contribution(first),
@@ -88,7 +88,8 @@ fn strided(core: &Core, first: usize, stride: usize) -> Order {
     }
 }
 
-/// The two halves of `range`: the one that the participant keeps in a round at this distance, and the one that it gives away.
+/// The two halves of `range`: the one that the participant keeps in a round at this distance, and the one that it gives
+/// away.
 fn keep_and_give(range: Range<usize>, index: usize, distance: usize) -> (Range<usize>, Range<usize>) {
     let middle = range.start + range.len() / 2;
     let (lower, upper) = (range.start..middle, middle..range.end);

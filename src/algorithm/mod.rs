@@ -1,15 +1,16 @@
 //! Algorithms: one file per family, each writing plans. A new one is a file and a line of [`registry`].
 //!
-//! Everything here is a pure function of the [`Problem`]. Three rules keep the plans right in place, where the input is the
-//! very memory of the output, and free of deadlock where a write waits for a posted send:
+//! Everything here is a pure function of the [`Problem`]. Three rules keep the plans right in place, where the input is
+//! the very memory of the output, and free of deadlock where a write waits for a posted send:
 //! - no input chunk is read after the output chunk that may be the same memory was written;
-//! - memory from which a message was posted is not written in the step that takes the peer's message of the same round, or two
-//!   ranks would each wait for the other to let go: rounds alternate between two places;
+//! - memory from which a message was posted is not written in the step that takes the peer's message of the same round,
+//!   or two ranks would each wait for the other to let go: rounds alternate between two places;
 //! - the one fold that completes all contributions is `Final`, all others are `Partial`.
 
 mod binomial;
 mod bruck;
 mod chain;
+mod circulant;
 mod direct;
 mod dissemination;
 mod doubling;
@@ -64,6 +65,7 @@ pub fn registry() -> &'static [&'static dyn Algorithm] {
         &tree::DoubleTree,
         &binomial::Binomial,
         &bruck::Bruck,
+        &circulant::Circulant,
         &chain::Chain,
         &dissemination::Dissemination,
     ]

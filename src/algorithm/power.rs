@@ -1,7 +1,7 @@
 //! Any number of ranks made a power of two: the first ranks act in pairs.
 //!
-//! With N = P + E ranks, P the largest power of two within N, ranks 2i and 2i+1 for i < E are one participant: the even rank
-//! leads, the odd one hands in its contribution before and gets the result after. Participants keep the order of
+//! With N = P + E ranks, P the largest power of two within N, ranks 2i and 2i+1 for i < E are one participant: the even
+//! rank leads, the odd one hands in its contribution before and gets the result after. Participants keep the order of
 //! ranks, so neighbouring participants stand for neighbouring ranks and a run of participants for a run of ranks.
 
 use crate::plan::{Operand, Order};
@@ -69,8 +69,8 @@ impl Core {
         self.leader(participants.start)..self.leader(participants.end)
     }
 
-    /// Ranks that stand behind the first 1, 2, 4, ... participants together, up to half of them. No aligned run of as many
-    /// participants stands for more.
+    /// Ranks that stand behind the first 1, 2, 4, ... participants together, up to half of them. No aligned run of as
+    /// many participants stands for more.
     pub fn doubling_runs(&self) -> usize {
         (0..self.rounds()).map(|round| (1 << round) + self.extras.min(1 << round)).sum()
     }

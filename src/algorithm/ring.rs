@@ -1,7 +1,7 @@
 //! The ring: every rank sends to the next and receives from the one before, and nothing else.
 //!
-//! Block `c` sets out from rank `c+1`, gathers a contribution at every rank and comes to rest, complete, at rank `c`. Each
-//! stop is one fused move: receive, add, store, pass on. An all-gather then sends complete blocks round once more.
+//! Block `c` sets out from rank `c+1`, gathers a contribution at every rank and comes to rest, complete, at rank `c`.
+//! Each stop is one fused move: receive, add, store, pass on. An all-gather then sends complete blocks round once more.
 //!
 //! | collective | hops | blocks sent = received, by every rank | scratch |
 //! |---|---|---|---|
@@ -9,8 +9,8 @@
 //! | all-gather | N-1 | N-1 | none |
 //! | reduce-scatter | N-1 | N-1 | 2 blocks; N-2 if blocks are uneven, since a slot has one size |
 //!
-//! Wins for large buffers: the bytes are the least possible, all ranks send all the time, and each needs only two neighbours,
-//! whatever the fabric. Loses for small ones, with a latency that grows with N.
+//! Wins for large buffers: the bytes are the least possible, all ranks send all the time, and each needs only two
+//! neighbours, whatever the fabric. Loses for small ones, with a latency that grows with N.
 //!
 //! Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009.
 
@@ -54,7 +54,8 @@ impl Algorithm for Ring {
     }
 }
 
-/// Two slots are enough: a slot is written again only after the next rank's previous step, which waits for none of ours.
+/// Two slots are enough: a slot is written again only after the next rank's previous step, which waits for none of
+/// ours.
 fn slot(problem: &Problem, round: usize) -> usize {
     if problem.uneven { round - 1 } else { (round - 1) % 2 }
 }

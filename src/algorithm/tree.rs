@@ -1,9 +1,9 @@
 //! The double binary tree: two trees over the same ranks, each carrying half of the buffer, tile after tile.
 //!
-//! Inner ranks of a binary tree send and receive a lot and its leaves little. Here nearly every rank that is inner in one tree
-//! is a leaf in the other, so that all links are busy both ways. The root stands above both trees; the other N-1 ranks
-//! form a search tree, and the second tree is the first one mirrored if N-1 is even, else shifted by one, which in both
-//! cases turns odd positions (leaves) into even ones.
+//! Inner ranks of a binary tree send and receive a lot and its leaves little. Here nearly every rank that is inner in
+//! one tree is a leaf in the other, so that all links are busy both ways. The root stands above both trees; the other
+//! N-1 ranks form a search tree, and the second tree is the first one mirrored if N-1 is even, else shifted by one,
+//! which in both cases turns odd positions (leaves) into even ones.
 //!
 //! With d = ceil(log2 N), 2 blocks, pipelined over tiles:
 //!
@@ -13,8 +13,9 @@
 //! | broadcast | d | 2 | 2 | none |
 //! | reduce | d | 2 | 2 | a block where the rank is inner |
 //!
-//! Wins for middle and large buffers at many ranks: the bytes of a ring to within a factor of N/(N-1), with a latency in the
-//! logarithm of N. The way up and the way down run side by side, so that a tile comes down while later ones go up.
+//! Wins for middle and large buffers at many ranks: the bytes of a ring to within a factor of N/(N-1), with a latency
+//! in the logarithm of N. The way up and the way down run side by side, so that a tile comes down while later ones go
+//! up.
 //!
 //! Source: Sanders, Speck and Träff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan", 2009.
 
@@ -124,8 +125,8 @@ impl Half {
     }
 }
 
-/// The search tree over positions 1.. below position 0: the height of a position is the number of its trailing zero bits, so
-/// odd ones are leaves. A parent that is out of range is skipped.
+/// The search tree over positions 1.. below position 0: the height of a position is the number of its trailing zero
+/// bits, so odd ones are leaves. A parent that is out of range is skipped.
 fn parent(position: usize, ranks: usize) -> Option<usize> {
     if position == 0 {
         return None;

@@ -1,4 +1,5 @@
-//! What the writers of plans share: rank arithmetic, operands that are whole blocks, the program of a rank that is alone.
+//! What the writers of plans share: rank arithmetic, operands that are whole blocks, the program of a rank that is
+//! alone.
 
 use super::Algorithm;
 use crate::plan::build::{copy, reduce, span};
@@ -15,6 +16,9 @@ pub(super) fn serves(problem: &Problem, collectives: &[Collective]) -> Result<()
     }
     if problem.ranks == 0 || problem.tiles == 0 {
         return Err("needs at least 1 rank and 1 tile".to_owned());
+    }
+    if problem.collective == Collective::Barrier && problem.tiles > 1 {
+        return Err("moves one byte, which can't be cut into tiles".to_owned());
     }
     if problem.root >= problem.ranks {
         return Err(format!("needs a root below {} ranks, not {}", problem.ranks, problem.root));
@@ -43,7 +47,8 @@ pub(super) fn plan(
     })
 }
 
-/// One rank has but to move its input to its output; a reduction still ends in a `Final`, for the sake of a pre-multiplier.
+/// One rank has but to move its input to its output; a reduction still ends in a `Final`, for the sake of a
+/// pre-multiplier.
 fn alone(problem: &Problem, blocks: u32) -> Program {
     let chunks = Grid::new(problem, blocks).chunks(0, Buffer::Input);
     let (input, output) = (span(Buffer::Input, 0, chunks), span(Buffer::Output, 0, chunks));
@@ -114,9 +119,9 @@ pub(super) fn chunks_of(problem: &Problem, blocks: impl IntoIterator<Item = usiz
 }
 
 /// The `len` blocks from `first`, going round: one range, or two where they pass the end.
-pub(super) fn wrapped(problem: &Problem, first: usize, len: usize) -> Vec<Range<usize>> {
-    let end = first + len;
-    if end <= problem.ranks { vec![first..end] } else { vec![first..problem.ranks, 0..end - problem.ranks] }
+pub(super) fn wrapped(problem: &Problem, first: usize, len: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    let (ranks, end) = (problem.ranks, first + len);
+    [first..end.min(ranks), 0..end.saturating_sub(ranks)].into_iter().filter(|range| !range.is_empty())
 }
 
 /// Rounds after which something that doubles each round has reached all of `ranks`.

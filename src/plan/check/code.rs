@@ -15,7 +15,7 @@ pub(super) type ChannelId = u32;
 pub(super) const NO_LANE: LaneId = u32::MAX;
 
 const MAX_RANKS: usize = 1 << 20;
-const MAX_CHUNKS: u64 = 1 << 26;
+const MAX_CHUNKS: u64 = 1 << 25;
 const MAX_MOVES: u64 = 1 << 26;
 const MAX_WORK: u64 = 1 << 31;
 
@@ -32,6 +32,9 @@ pub(super) struct Move {
     operands: u32,
     sources: u32,
     destinations: u32,
+    /// Its local operands in [`Code::spans`], and from how many of them its posted sends may be read.
+    spans: u32,
+    posted: u32,
     /// Chunks of every operand.
     pub(super) len: u32,
     pub(super) reduction: Option<Reduction>,
@@ -68,7 +71,9 @@ pub(super) struct Channel {
 pub(super) struct Code {
     pub(super) grid: Grid,
     pub(super) uneven: bool,
-    pub(super) operands: Vec<Operand>,
+    operands: Vec<Operand>,
+    /// Of each move the local destinations, then the local sources.
+    spans: Vec<plan::Span>,
     pub(super) moves: Vec<Move>,
     pub(super) steps: Vec<Step>,
     pub(super) lanes: Vec<Lane>,
@@ -98,12 +103,13 @@ impl Code {
 
     /// Where posted sends of a move are read from. A result has its destinations; a copy has its source too, and which of them an
     /// executor sends from is left to it.
-    pub(super) fn posted(&self, step: &Move) -> impl Iterator<Item = &plan::Span> {
-        let sources = if step.reduction.is_none() { self.sources(step) } else { &[] };
-        sources.iter().chain(self.destinations(step)).filter_map(|operand| match operand {
-            Operand::Local(span) => Some(span),
-            Operand::Peer(_) => None,
-        })
+    pub(super) fn posted(&self, step: &Move) -> &[plan::Span] {
+        &self.spans[step.spans as usize..][..step.posted as usize]
+    }
+
+    /// A local operand; all have the same chunks, and there is one.
+    pub(super) fn any_span(&self, step: &Move) -> &plan::Span {
+        &self.spans[step.spans as usize]
     }
 
     pub(super) fn has_many_lanes(&self, rank: Rank) -> bool {
@@ -142,6 +148,7 @@ impl Builder {
             grid: plan.grid(),
             uneven: plan.problem.uneven,
             operands: Vec::new(),
+            spans: Vec::new(),
             moves: Vec::new(),
             steps: Vec::new(),
             lanes: Vec::new(),
@@ -197,24 +204,27 @@ impl Builder {
         }
         let context = rules::Context { grid: &self.code.grid, uneven: self.code.uneven, scratch };
         let len = rules::check_move(&context, at, one, rounds)?;
-        let operands = self.code.operands.len() as u32;
-        for operand in &one.sources {
-            let operand = self.operand(at, operand, true)?;
-            self.code.operands.push(operand);
+        let (operands, spans) = (self.code.operands.len() as u32, self.code.spans.len() as u32);
+        for (operands, are_sources) in [(&one.sources, true), (&one.destinations, false)] {
+            for operand in operands {
+                let operand = self.operand(at, operand, are_sources)?;
+                self.code.operands.push(operand);
+            }
         }
-        for operand in &one.destinations {
-            let operand = self.operand(at, operand, false)?;
-            self.code.operands.push(operand);
-        }
-        let is_peer = |operand: &plan::Operand| matches!(operand, plan::Operand::Peer { .. });
+        self.code.spans.extend(one.destinations.iter().filter_map(local));
+        let stored = self.code.spans.len() as u32 - spans;
+        self.code.spans.extend(one.sources.iter().filter_map(local));
+        let all = self.code.spans.len() as u32 - spans;
         self.code.moves.push(Move {
             operands,
             sources: one.sources.len() as u32,
             destinations: one.destinations.len() as u32,
+            spans,
+            posted: if one.reduction.is_none() { all } else { stored },
             len,
             reduction: one.reduction,
-            is_rendezvous: one.reduction.is_some() && one.destinations.iter().all(is_peer),
-            copies_local: one.reduction.is_none() && !is_peer(&one.sources[0]),
+            is_rendezvous: one.reduction.is_some() && stored == 0,
+            copies_local: one.reduction.is_none() && all > stored,
         });
         Ok(())
     }
@@ -247,6 +257,13 @@ impl Builder {
         }
         *end = lane;
         Ok(id)
+    }
+}
+
+fn local(operand: &plan::Operand) -> Option<plan::Span> {
+    match *operand {
+        plan::Operand::Local(span) => Some(span),
+        plan::Operand::Peer { .. } => None,
     }
 }
 

@@ -222,23 +222,13 @@ impl<'a> Run<'a> {
         let (step, _, round) = self.present(lane);
         let Message { sender, step: sent, round: sent_round, number, .. } = self.messages[message as usize];
         let sent = &self.code.moves[sent as usize];
-        let here = self.memory.cells(self.rank(lane), self.local_span(step), round);
-        let there = self.memory.cells(self.rank(sender), self.local_span(sent), sent_round);
+        let here = self.memory.cells(self.rank(lane), self.code.any_span(step), round);
+        let there = self.memory.cells(self.rank(sender), self.code.any_span(sent), sent_round);
         if self.memory.sizes(here) == self.memory.sizes(there) {
             return Ok(());
         }
         let link = self.code.channels[channel as usize].link;
         Err(Flaw::SizesDiffer { at: self.place(lane), link, sent_at: self.code.place(sender, number) })
-    }
-
-    /// Any local span of a move: all have the same chunks.
-    fn local_span(&self, step: &Move) -> &'a Span {
-        let operands = self.code.destinations(step).iter().chain(self.code.sources(step));
-        let mut spans = operands.filter_map(|operand| match operand {
-            Operand::Local(span) => Some(span),
-            Operand::Peer(_) => None,
-        });
-        spans.next().expect("the rules ask for a local operand")
     }
 
     /// Whether the present move would overwrite memory from which a message is posted.
@@ -610,7 +600,7 @@ impl<'a> Run<'a> {
     /// Posted from memory, or held by its lane.
     pub(super) fn is_posted_from(&self, message: u32, cell: usize) -> bool {
         let Message { sender, step, round, cells, .. } = self.messages[message as usize];
-        let mut spans = self.code.posted(&self.code.moves[step as usize]);
+        let mut spans = self.code.posted(&self.code.moves[step as usize]).iter();
         cells != NONE && spans.any(|span| self.memory.cells(self.rank(sender), span, round).contains(&cell))
     }
 

@@ -1,5 +1,7 @@
 //! Plans that are right, plans that are wrong, and mutants of the former.
 
+pub(crate) mod interpret;
+pub(crate) mod mutate;
 pub(crate) mod samples;
 
 use super::*;
@@ -189,6 +191,84 @@ fn a_posted_chunk_may_be_overwritten_after_it_was_taken() {
     assert_eq!((first.step, reader.unwrap().rank, second.lane), (1, 1, 1), "{flaw}");
 }
 
+/// An all-to-all of two in a lane and on a channel of its own, so that the ranks can do besides what a test asks.
+fn all_to_all_beside(program: impl Fn(Rank) -> Vec<Vec<Move>> + Send + Sync + 'static) -> Plan {
+    Plan::new("test", problem(Collective::AllToAll, 2), 1, move |rank| {
+        let (own, other) = (rank as u32, 1 - rank as u32);
+        let exchange = vec![
+            copy(one(Buffer::Input, own), [one(Buffer::Output, own)]),
+            copy(one(Buffer::Input, other), [peer_on(1 - rank, 9)]),
+            copy(peer_on(1 - rank, 9), [one(Buffer::Output, other)]),
+        ];
+        let mut all = program(rank);
+        all.push(exchange);
+        lanes(all, vec![0; 3])
+    })
+}
+
+/// Moves that only messages connect may stream: the answer to a span's first chunk may arrive before the second was sent.
+#[test]
+fn streaming_orders_a_chunk_only_at_the_same_place_of_its_span() {
+    let plan = |shift: u32| {
+        all_to_all_beside(move |rank| {
+            let (input, slots) = (one(Buffer::Input, 0), span(Buffer::Scratch, 0, 2));
+            match rank {
+                0 => vec![
+                    vec![
+                        copy(input, [one(Buffer::Scratch, 0)]),
+                        copy(input, [one(Buffer::Scratch, 1)]),
+                        copy(slots, [peer(1)]),
+                    ],
+                    vec![copy(peer(1), [span(Buffer::Scratch, shift, 2)])],
+                ],
+                _ => vec![vec![copy(peer(0), [slots, peer(0)])]],
+            }
+        })
+    };
+    assert!(check(&plan(0)).is_ok());
+    let flaw = flaw(&plan(1));
+    assert!(matches!(flaw, Flaw::Race { spot: Spot { index: 1, .. }, .. }), "{flaw}");
+}
+
+/// A copy may send from its source before it has stored at its destination.
+#[test]
+fn a_copy_is_not_stored_because_its_message_was_taken() {
+    let plan = |stores_first: bool| {
+        all_to_all_beside(move |rank| {
+            let (input, slot) = (one(Buffer::Input, 0), one(Buffer::Scratch, 0));
+            match rank {
+                0 if stores_first => {
+                    vec![vec![copy(input, [slot]), copy(slot, [peer(1)])], vec![copy(peer(1), [slot])]]
+                }
+                0 => vec![vec![copy(input, [slot, peer(1)])], vec![copy(peer(1), [slot])]],
+                _ => vec![vec![copy(peer(0), [slot, peer(0)])]],
+            }
+        })
+    };
+    assert!(check(&plan(true)).is_ok());
+    let flaw = flaw(&plan(false));
+    assert!(matches!(flaw, Flaw::Race { first: Place { lane: 0, .. }, second: Place { lane: 1, .. }, .. }), "{flaw}");
+}
+
+#[test]
+fn partial_sums_that_share_a_contribution_are_not_folded() {
+    let plan = Plan::new("test", problem(Collective::Reduce, 3), 1, |rank| {
+        let (mine, slot) = (one(Buffer::Input, 0), |slot| one(Buffer::Scratch, slot));
+        let moves = match rank {
+            0 => vec![
+                reduce(Reduction::Partial, [mine, peer(1)], [slot(0)]),
+                reduce(Reduction::Partial, [peer_on(1, 1), peer(2)], [slot(1)]),
+                reduce(Reduction::Final, [slot(0), slot(1)], [one(Buffer::Output, 0)]),
+            ],
+            1 => vec![copy(mine, [peer(0), peer_on(0, 1)])],
+            _ => vec![copy(mine, [peer(0)])],
+        };
+        lanes(vec![moves], vec![0, 0])
+    });
+    let flaw = flaw(&plan);
+    assert!(matches!(flaw, Flaw::CountedTwice { rank: 1, at: Place { rank: 0, step: 2, .. } }), "{flaw}");
+}
+
 #[test]
 fn absurd_plans_are_refused_before_they_cost_anything() {
     let nothing = |problem, blocks| Plan::new("test", problem, blocks, |_| Program::default());
@@ -275,4 +355,21 @@ fn lanes_that_share_a_channel_are_refused() {
     });
     let flaw = flaw(&plan);
     assert!(matches!(flaw, Flaw::SharedChannel { rank: 0, lanes: [0, 1], .. }), "{flaw}");
+}
+
+#[test]
+fn the_interpreter_agrees_with_the_definition_on_all_samples() {
+    for plan in samples::all() {
+        interpret::run_all(&plan, 0..20).unwrap_or_else(|wrong| panic!("{plan:?}: {wrong}"));
+    }
+}
+
+#[test]
+fn every_mutant_is_rejected_or_equivalent() {
+    let report = mutate::try_all(&samples::all(), 0..6);
+    println!("{report}");
+    for change in mutate::Change::ALL {
+        assert!(report.of(change).rejected > 0, "no mutant by {change:?} was rejected:\n{report}");
+        assert!(report.of(change).rejected_by_both > 0, "the interpreter saw nothing of {change:?}:\n{report}");
+    }
 }

@@ -43,7 +43,7 @@ fn golden_files_are_what_the_plans_write_and_are_proved() {
 }
 
 fn error(text: &str) -> String {
-    parse(text).err().expect("is accepted").to_string()
+    parse(text).expect_err("is accepted").to_string()
 }
 
 const HEADER: &str = "plan x all_gather ranks=1 root=0 uneven=no tiles=1 blocks=1\n";
