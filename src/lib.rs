@@ -4,6 +4,7 @@
 //! threads, processes and hosts.
 
 pub mod algorithm;
+pub mod bootstrap;
 pub mod error;
 pub mod plan;
 pub mod types;

@@ -253,7 +253,7 @@ impl UnknownName {
 }
 
 /// Levenshtein distance in characters, `-` and `_` alike.
-fn edit_distance(a: &str, b: &str) -> usize {
+pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
     let plain = |c: char| if c == '-' { '_' } else { c.to_ascii_lowercase() };
     let b: Vec<char> = b.chars().map(plain).collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,0 +1,214 @@
+//! Lets in who proves to belong to the job, and nobody else.
+//!
+//! Strangers may be many, silent, or talk nonsense: each costs one socket for at most [`PATIENCE`], none is waited for,
+//! and at most [`MAX_PENDING`] are in the hall at once; then the oldest goes. Ranks that were pushed out dial again.
+
+use super::message::Request;
+use super::secret::{Challenge, Key, Refusal};
+use super::socket::{Listener, Stream, Watch};
+use crate::error::Result;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// How long one may take from connecting to the end of its first frame.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// How many unproven connections are held at once.
+pub(super) const MAX_PENDING: usize = 256;
+/// How many are accepted before the others get their turn.
+const ACCEPTS_PER_TURN: usize = 64;
+/// Rest after the process ran out of descriptors: the listener would be ready again at once.
+const REST: Duration = Duration::from_millis(100);
+
+/// Connections that were turned away, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct TurnedAway {
+    pub strangers: u64,
+    pub versions: u64,
+    pub secrets: u64,
+    pub users: u64,
+    pub silent: u64,
+}
+
+impl TurnedAway {
+    pub fn total(&self) -> u64 {
+        self.strangers + self.versions + self.secrets + self.users + self.silent
+    }
+}
+
+impl fmt::Display for TurnedAway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reasons = [
+            (self.secrets, "without the job's secret"),
+            (self.users, "of another user"),
+            (self.versions, "of another version"),
+            (self.strangers, "that were no ranks"),
+            (self.silent, "that broke off or stayed silent"),
+        ];
+        let parts: Vec<String> =
+            reasons.iter().filter(|(count, _)| *count > 0).map(|(count, reason)| format!("{count} {reason}")).collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
+struct Pending {
+    stream: Stream,
+    challenge: Challenge,
+    /// The first frame with its length, so far.
+    request: Vec<u8>,
+    since: Instant,
+}
+
+/// Why someone in the hall is shown out.
+enum Out {
+    Refused(Refusal),
+    /// Closed, broken, or a first frame that can't be read.
+    Broken,
+}
+
+impl From<io::Error> for Out {
+    fn from(_: io::Error) -> Out {
+        Out::Broken
+    }
+}
+
+/// Listeners, and the connections that have not yet proved themselves.
+pub(super) struct Door {
+    listeners: Vec<Listener>,
+    key: Key,
+    pending: VecDeque<Pending>,
+    turned_away: TurnedAway,
+    resting_until: Option<Instant>,
+}
+
+impl Door {
+    pub fn new(listeners: Vec<Listener>, key: Key) -> Door {
+        Door { listeners, key, pending: VecDeque::new(), turned_away: TurnedAway::default(), resting_until: None }
+    }
+
+    pub fn turned_away(&self) -> TurnedAway {
+        self.turned_away
+    }
+
+    /// Adds what to wait for.
+    pub fn watch(&self, watches: &mut Vec<Watch>) {
+        if self.resting_until.is_none() {
+            watches.extend(self.listeners.iter().map(|listener| Watch::readable(listener.as_fd())));
+        }
+        watches.extend(self.pending.iter().map(|pending| Watch::readable(pending.stream.as_fd())));
+    }
+
+    /// When the door wants its turn though nothing came.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        let oldest = self.pending.front().map(|pending| pending.since + PATIENCE);
+        oldest.into_iter().chain(self.resting_until).min()
+    }
+
+    /// Moves everything that can move without waiting; returns who came in. `watches` are those of [`Door::watch`].
+    pub fn serve(&mut self, watches: &[Watch]) -> Result<Vec<(Stream, Request)>> {
+        let now = Instant::now();
+        let is_due = self.wakes_at().is_some_and(|wakes_at| wakes_at <= now);
+        if !is_due && !watches.iter().any(Watch::is_ready) {
+            return Ok(Vec::new());
+        }
+        self.resting_until = self.resting_until.filter(|until| *until > now);
+        let mut arrived = Vec::new();
+        for mut pending in std::mem::take(&mut self.pending) {
+            match pending.advance() {
+                Ok(Some(request)) => arrived.push((pending.stream, request)),
+                Ok(None) if now >= pending.since + PATIENCE => self.turned_away.silent += 1,
+                Ok(None) => self.pending.push_back(pending),
+                Err(Out::Broken) => self.turned_away.silent += 1,
+                Err(Out::Refused(Refusal::Stranger)) => self.turned_away.strangers += 1,
+                Err(Out::Refused(Refusal::Version { .. })) => self.turned_away.versions += 1,
+                Err(Out::Refused(Refusal::Secret)) => self.turned_away.secrets += 1,
+            }
+        }
+        if self.resting_until.is_none() {
+            for index in 0..self.listeners.len() {
+                self.accept_from(index, now)?;
+            }
+        }
+        Ok(arrived)
+    }
+
+    fn accept_from(&mut self, index: usize, now: Instant) -> Result<()> {
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.listeners[index].accept() {
+                Ok(stream) => self.admit(stream, now)?,
+                Err(error) if is_out_of_descriptors(&error) => {
+                    // One less in the hall frees a descriptor for who comes next.
+                    if self.pending.pop_front().is_some() {
+                        self.turned_away.silent += 1;
+                    }
+                    self.resting_until = Some(now + REST);
+                    break;
+                }
+                // Nobody there, or who was there has gone again.
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, stream: Stream, now: Instant) -> Result<()> {
+        if !stream.is_of_own_user().unwrap_or(false) {
+            self.turned_away.users += 1;
+            return Ok(());
+        }
+        if self.pending.len() == MAX_PENDING {
+            self.pending.pop_front();
+            self.turned_away.silent += 1;
+        }
+        let challenge = Challenge::acceptor(self.key.clone())?;
+        self.pending.push_back(Pending { stream, challenge, request: Vec::new(), since: now });
+        Ok(())
+    }
+}
+
+impl Pending {
+    /// Reads as far as bytes have come, never past the first frame.
+    fn advance(&mut self) -> std::result::Result<Option<Request>, Out> {
+        let mut buffer = [0; Request::MAX_BYTES];
+        loop {
+            let wanted = match self.challenge.wanted() {
+                0 => self.request_wanted()?,
+                wanted => wanted,
+            };
+            if wanted == 0 {
+                return Request::decode(&self.request[4..]).map(Some).map_err(|_| Out::Broken);
+            }
+            let bytes = match self.stream.read(&mut buffer[..wanted]) {
+                Ok(0) => return Err(Out::Broken),
+                Ok(count) => &buffer[..count],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if self.challenge.wanted() == 0 {
+                self.request.extend_from_slice(bytes);
+                continue;
+            }
+            self.challenge.feed(bytes).map_err(Out::Refused)?;
+            let answer = self.challenge.take_output();
+            // A fresh socket takes so few bytes at once, or its other end is up to no good.
+            if !answer.is_empty() && self.stream.send(&answer)? < answer.len() {
+                return Err(Out::Broken);
+            }
+        }
+    }
+
+    /// Bytes that the first frame still lacks.
+    fn request_wanted(&self) -> std::result::Result<usize, Out> {
+        let Some((length, body)) = self.request.split_first_chunk::<4>() else { return Ok(4 - self.request.len()) };
+        let length = u32::from_le_bytes(*length) as usize;
+        if length > Request::MAX_BYTES { Err(Out::Broken) } else { Ok(length - body.len()) }
+    }
+}
+
+/// Whether the process or the host has no file descriptor left.
+pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}

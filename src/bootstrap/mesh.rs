@@ -1,0 +1,304 @@
+//! The control plane of a job: each rank keeps connections to a few neighbours, and what one floods reaches all.
+//!
+//! One thread per process serves them. It sleeps in poll(2) when nothing happens. Every connection is first in, first out and
+//! every rank passes frames on in the order in which it first got them, so frames of one origin arrive in order everywhere:
+//! a number per origin tells the copies apart.
+//!
+//! A neighbour's connection that closes without a goodbye means that its process ended; the rank that sees it tells all. A
+//! stopped process keeps its sockets open and is not lost. Ranks that leave thin the mesh out: those that stay are linked as
+//! long as a way of neighbours that stayed is left between them.
+
+use super::door::Door;
+use super::link::{Frame, MAX_QUEUED_BYTES};
+use super::mailbox::Mailbox;
+use super::message::{Card, Control, Tag};
+use super::socket::{Stream, send};
+use super::worker::Worker;
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::Rank;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
+
+/// How long a goodbye may take.
+pub(super) const FAREWELL: Duration = Duration::from_millis(100);
+
+/// What is known of a rank.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Present,
+    Left,
+    Lost(String),
+}
+
+/// What a connection that was let in is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Stream,
+    Handle,
+}
+
+pub(super) struct Parked {
+    pub purpose: Purpose,
+    pub rank: Rank,
+    pub tag: Tag,
+    pub stream: Stream,
+}
+
+pub(super) enum Command {
+    Attach(Rank, Stream),
+    Send(Rank, Frame),
+    Flood(Frame),
+    /// Ends after these last words.
+    Leave(Frame),
+    #[cfg(test)]
+    Die,
+}
+
+/// What the mesh's thread and the callers' threads share.
+pub(super) struct State {
+    pub commands: VecDeque<Command>,
+    pub command_bytes: usize,
+    /// Of the payload that this rank flooded last.
+    pub sequence: u64,
+    pub fates: Vec<Fate>,
+    pub linked: Vec<Rank>,
+    pub cards: Vec<Option<Card>>,
+    pub parked: Vec<Parked>,
+    pub leaving: bool,
+    pub ended: bool,
+}
+
+pub(super) struct Shared {
+    pub state: Mutex<State>,
+    pub changed: Condvar,
+    pub bell: UnixStream,
+    pub mailbox: Mailbox,
+}
+
+impl Shared {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn command(&self, command: Command) {
+        self.state().commands.push_back(command);
+        self.ring();
+    }
+
+    /// A full pipe rings just as well, and after the thread's end there is nobody to wake.
+    fn ring(&self) {
+        let _ = send(self.bell.as_fd(), &[0]);
+    }
+
+    pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.state());
+        self.changed.notify_all();
+        result
+    }
+}
+
+/// The callers' end of the mesh.
+pub(super) struct Mesh {
+    rank: Rank,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    thread_id: ThreadId,
+}
+
+impl Mesh {
+    /// Starts the thread, which lets in who comes through the door.
+    pub fn start(rank: Rank, size: usize, door: Door) -> Result<Mesh> {
+        let no_thread = |what: &str, error: io::Error| {
+            Error::new(ErrorKind::Resource, format!("the control thread has no {what}: {error}"))
+                .on_rank(rank)
+                .remedy("raise the limits of open files and processes (`ulimit -n`, `ulimit -u`)")
+        };
+        let (bell, ear) = UnixStream::pair().map_err(|error| no_thread("pipe", error))?;
+        for end in [&bell, &ear] {
+            end.set_nonblocking(true).map_err(|error| no_thread("pipe", error))?;
+        }
+        let state = State {
+            commands: VecDeque::new(),
+            command_bytes: 0,
+            sequence: 0,
+            fates: vec![Fate::Present; size],
+            linked: Vec::new(),
+            cards: vec![None; size],
+            parked: Vec::new(),
+            leaving: false,
+            ended: false,
+        };
+        let shared =
+            Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), bell, mailbox: Mailbox::default() });
+        let worker = Worker::new(rank, size, shared.clone(), ear, door);
+        let thread = std::thread::Builder::new()
+            .name("unisono-mesh".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|error| no_thread("thread", error))?;
+        let thread_id = thread.thread().id();
+        Ok(Mesh { rank, shared, thread: Mutex::new(Some(thread)), thread_id })
+    }
+
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.shared.mailbox
+    }
+
+    /// Makes a connection that passed the challenge the link to that neighbour.
+    pub fn attach(&self, rank: Rank, stream: Stream) {
+        self.shared.command(Command::Attach(rank, stream));
+    }
+
+    /// Sends a card to one neighbour.
+    pub fn send_card(&self, to: Rank, card: &Card) {
+        self.shared.command(Command::Send(to, Control::Card(card.clone()).encode().into()));
+    }
+
+    /// Queues a payload for every other rank. Beyond [`MAX_QUEUED_BYTES`] that the thread has not taken up yet, it is dropped.
+    pub fn flood(&self, bytes: &[u8]) {
+        let mut state = self.shared.state();
+        if state.leaving || state.ended {
+            return;
+        }
+        if state.command_bytes >= MAX_QUEUED_BYTES {
+            tracing::warn!(rank = self.rank, "control payload dropped: {MAX_QUEUED_BYTES} bytes are queued already");
+            return;
+        }
+        state.sequence += 1;
+        let frame = Control::Payload { origin: self.rank, sequence: state.sequence, bytes }.encode();
+        state.command_bytes += frame.len();
+        state.commands.push_back(Command::Flood(frame.into()));
+        drop(state);
+        self.shared.ring();
+    }
+
+    /// Why that rank can't be reached any more, if so.
+    pub fn farewell_of(&self, rank: Rank) -> Option<Error> {
+        self.obituary(&self.shared.state(), rank)
+    }
+
+    fn obituary(&self, state: &State, rank: Rank) -> Option<Error> {
+        if state.leaving || state.ended {
+            return Some(Error::new(ErrorKind::Aborted, "this rank has left the job").on_rank(self.rank));
+        }
+        let lost = |message| Error::new(ErrorKind::PeerLost, message).on_rank(self.rank).with_peer(rank);
+        match &state.fates[rank] {
+            Fate::Present => None,
+            Fate::Left => Some(lost(format!("rank {rank} has left the job"))),
+            Fate::Lost(how) => {
+                Some(lost(format!("rank {rank} is lost: {how}")).remedy(format!("look at the output of rank {rank}")))
+            }
+        }
+    }
+
+    /// Blocks until `ready` gives something, or the deadline passes (`None`).
+    fn wait_for<T>(&self, deadline: Instant, mut ready: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
+        let mut state = self.shared.state();
+        loop {
+            if let Some(result) = ready(&mut state) {
+                return Some(result);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Blocks until all of these ranks are linked; else tells which are not, because a rank was lost or the deadline passed.
+    pub fn wait_for_links(&self, wanted: &[Rank], deadline: Instant) -> Result<(), Vec<Rank>> {
+        self.wait_for_ranks(wanted, deadline, |state, rank| state.linked.contains(&rank).then_some(())).map(|_| ())
+    }
+
+    /// Blocks until the cards of all these ranks have come; else as [`Mesh::wait_for_links`].
+    pub fn wait_for_cards(&self, wanted: &[Rank], deadline: Instant) -> Result<Vec<Card>, Vec<Rank>> {
+        self.wait_for_ranks(wanted, deadline, |state, rank| state.cards[rank].clone())
+    }
+
+    fn wait_for_ranks<T>(
+        &self,
+        wanted: &[Rank],
+        deadline: Instant,
+        has: impl Fn(&State, Rank) -> Option<T>,
+    ) -> Result<Vec<T>, Vec<Rank>> {
+        let missing =
+            |state: &State| wanted.iter().copied().filter(|rank| has(state, *rank).is_none()).collect::<Vec<_>>();
+        self.wait_for(deadline, |state| (missing(state).is_empty() || Self::anyone_lost(state)).then_some(()));
+        let state = self.shared.state();
+        let found: Vec<T> = wanted.iter().filter_map(|rank| has(&state, *rank)).collect();
+        if found.len() == wanted.len() { Ok(found) } else { Err(missing(&state)) }
+    }
+
+    fn anyone_lost(state: &State) -> bool {
+        state.ended || state.fates.iter().any(|fate| matches!(fate, Fate::Lost(_)))
+    }
+
+    /// The first rank known to be lost. One that left had joined and done its part.
+    pub fn first_lost(&self) -> Option<Error> {
+        let state = self.shared.state();
+        let rank = state.fates.iter().position(|fate| matches!(fate, Fate::Lost(_)))?;
+        self.obituary(&state, rank)
+    }
+
+    /// Blocks until that rank's connection has come.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PeerLost`] if the rank is gone, [`ErrorKind::Timeout`].
+    pub fn take_parked(&self, purpose: Purpose, rank: Rank, tag: Tag, deadline: Instant) -> Result<Stream> {
+        let waited = self.wait_for(deadline, |state| {
+            let is_wanted = |parked: &Parked| (parked.purpose, parked.rank, parked.tag) == (purpose, rank, tag);
+            match state.parked.iter().position(is_wanted) {
+                Some(index) => Some(Ok(state.parked.swap_remove(index).stream)),
+                None => self.obituary(state, rank).map(Err),
+            }
+        });
+        waited.unwrap_or_else(|| {
+            Err(Error::new(ErrorKind::Timeout, format!("rank {rank} did not connect in the time given"))
+                .on_rank(self.rank)
+                .with_peer(rank)
+                .remedy(format!("look at what rank {rank} does, or give a longer timeout")))
+        })
+    }
+
+    /// Says goodbye and ends the thread; takes at most about twice [`FAREWELL`].
+    pub fn leave(&self) {
+        self.end_with(Control::Left { rank: self.rank });
+    }
+
+    /// Like [`Mesh::leave`], but for the others this rank is lost.
+    pub fn give_up(&self, reason: &str) {
+        self.end_with(Control::Lost { rank: self.rank, how: format!("it gave up: {reason}") });
+    }
+
+    fn end_with(&self, last_words: Control<'_>) {
+        self.shared.change(|state| state.leaving = true);
+        self.shared.command(Command::Leave(last_words.encode().into()));
+        self.await_end();
+    }
+
+    fn await_end(&self) {
+        if std::thread::current().id() == self.thread_id {
+            // Called from a sink: the thread goes on to say goodbye when the sink returns.
+            return;
+        }
+        let ended = self.wait_for(Instant::now() + 2 * FAREWELL, |state| state.ended.then_some(()));
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A thread that is held up in a sink is left to end by itself.
+        if let (Some(()), Some(thread)) = (ended, thread) {
+            let _ = thread.join();
+        }
+    }
+
+    /// Drops all connections without a goodbye, as the end of the process would.
+    #[cfg(test)]
+    pub fn die(&self) {
+        self.shared.change(|state| state.leaving = true);
+        self.shared.command(Command::Die);
+        self.await_end();
+    }
+}

@@ -1,0 +1,145 @@
+//! Ranks as real processes, which can be killed and stopped: this test binary runs itself once per rank.
+
+use super::world_tests::{LONG, soon, unique};
+use super::*;
+use crate::types::Rank;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// Set for the processes that play a rank.
+const ROLE: &str = "RANK_OF_PROCESS_TEST";
+
+/// Prints what it hears, one line each.
+struct Printing(Mutex<std::io::Stdout>);
+
+impl Printing {
+    fn print(&self, line: std::fmt::Arguments<'_>) {
+        // One write per line. The leading newline ends what the test runner may have begun to print.
+        let _ = self.0.lock().unwrap().write_all(format!("\n#{line}\n").as_bytes());
+    }
+}
+
+impl ControlSink for Printing {
+    fn frame(&self, origin: Rank, payload: &[u8]) {
+        self.print(format_args!("frame {origin} {}", String::from_utf8_lossy(payload)));
+    }
+    fn lost(&self, rank: Rank, _how: &str) {
+        self.print(format_args!("lost {rank}"));
+    }
+    fn left(&self, rank: Rank) {
+        self.print(format_args!("left {rank}"));
+    }
+}
+
+/// One rank: floods every line of its input, and leaves at the end of it. Does nothing in an ordinary run of the tests.
+#[test]
+fn a_process_that_plays_a_rank() {
+    if std::env::var_os(ROLE).is_none() {
+        return;
+    }
+    let job = Job::from_environment(&|name| std::env::var(name).ok()).unwrap();
+    let world = World::join(&job, b"", soon()).unwrap();
+    let printing = Arc::new(Printing(Mutex::new(std::io::stdout())));
+    printing.print(format_args!("joined"));
+    world.set_sink(printing);
+    for line in std::io::stdin().lines() {
+        world.flood(line.unwrap().as_bytes());
+    }
+}
+
+/// The test's end of one rank. Kills it when dropped, so that a failed test leaves nothing behind.
+struct Process {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Receiver<String>,
+}
+
+impl Process {
+    fn spawn(environment: &[(&str, String)]) -> Process {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "bootstrap::process_tests::a_process_that_plays_a_rank", "--nocapture", "-q"]);
+        command.env(ROLE, "1").envs(environment.iter().map(|(name, value)| (name, value)));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (sender, output) = channel();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        thread::spawn(move || {
+            for line in lines.map_while(std::result::Result::ok) {
+                if let Some(line) = line.strip_prefix('#') {
+                    let _ = sender.send(line.to_owned());
+                }
+            }
+        });
+        Process { input: child.stdin.take(), child, output }
+    }
+
+    fn next_line(&self) -> String {
+        self.output.recv_timeout(LONG).expect("the rank prints a line")
+    }
+
+    fn flood(&mut self, text: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{text}").unwrap();
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        // SAFETY: the child is this test's own and was not waited for, so its pid is not another's.
+        assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start(size: usize, of_job: &[(&str, &str)]) -> Vec<Process> {
+    let processes: Vec<Process> = (0..size)
+        .map(|rank| {
+            let mut environment = vec![("RANK", rank.to_string()), ("WORLD_SIZE", size.to_string())];
+            environment.extend(of_job.iter().map(|(name, value)| (*name, value.to_string())));
+            Process::spawn(&environment)
+        })
+        .collect();
+    for process in &processes {
+        assert_eq!(process.next_line(), "joined");
+    }
+    processes
+}
+
+#[test]
+fn a_killed_process_is_lost_to_all_others_and_one_that_ends_is_not() {
+    let mut processes = start(5, &[("UNISONO_JOB_ID", &unique())]);
+    processes[3].signal(libc::SIGKILL);
+    for rank in [0, 1, 2, 4] {
+        assert_eq!(processes[rank].next_line(), "lost 3", "at {rank}");
+    }
+    drop(processes[1].input.take());
+    for rank in [0, 2, 4] {
+        assert_eq!(processes[rank].next_line(), "left 1", "at {rank}");
+    }
+    assert!(processes[1].child.wait().unwrap().success());
+}
+
+#[test]
+fn a_stopped_process_is_not_lost_and_hears_everything_later() {
+    let mut processes = start(3, &[("UNISONO_JOB_ID", &unique())]);
+    processes[2].signal(libc::SIGSTOP);
+    processes[0].flood("meanwhile");
+    assert_eq!(processes[1].next_line(), "frame 0 meanwhile");
+    processes[1].flood("as before");
+    assert_eq!(processes[0].next_line(), "frame 1 as before");
+    processes[2].signal(libc::SIGCONT);
+    let mut heard = [processes[2].next_line(), processes[2].next_line()];
+    heard.sort();
+    assert_eq!(heard, ["frame 0 meanwhile", "frame 1 as before"]);
+}
+
+#[test]
+fn processes_of_one_parent_meet_without_any_name() {
+    // The parent of these is this process, whose other tests name their jobs.
+    start(4, &[]);
+}

@@ -1,0 +1,271 @@
+//! The mesh's thread: it alone touches the links and the door.
+
+use super::door::Door;
+use super::link::{Ended, Frame, Link};
+use super::mesh::{Command, FAREWELL, Fate, Parked, Purpose, Shared};
+use super::message::{Control, Request};
+use super::socket::{Stream, Watch, wait};
+use super::wire::Malformed;
+use crate::types::Rank;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Connections that wait for this rank to ask for them.
+const MAX_PARKED: usize = 4096;
+
+pub(super) struct Worker {
+    rank: Rank,
+    size: usize,
+    shared: Arc<Shared>,
+    ear: UnixStream,
+    door: Door,
+    links: Vec<Link>,
+    /// The last payload of each origin.
+    seen: Vec<u64>,
+    /// Until when a goodbye may take.
+    leaving: Option<Instant>,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.mailbox.close();
+        self.shared.change(|state| {
+            state.ended = true;
+            state.parked.clear();
+        });
+    }
+}
+
+impl Worker {
+    /// `ear` is readable when commands wait.
+    pub fn new(rank: Rank, size: usize, shared: Arc<Shared>, ear: UnixStream, door: Door) -> Worker {
+        Worker { rank, size, shared, ear, door, links: Vec::new(), seen: vec![0; size], leaving: None }
+    }
+
+    /// Serves until this rank leaves.
+    pub fn run(mut self) {
+        while self.obey() && !self.is_done() {
+            if let Err(error) = self.turn() {
+                tracing::error!(rank = self.rank, "the control thread ends: {error}");
+                return;
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.leaving.is_some_and(|until| self.links.is_empty() || Instant::now() >= until)
+    }
+
+    /// Carries out what callers asked for; false if it is to end at once.
+    fn obey(&mut self) -> bool {
+        let commands = {
+            let mut state = self.shared.state();
+            state.command_bytes = 0;
+            std::mem::take(&mut state.commands)
+        };
+        for command in commands {
+            match command {
+                Command::Attach(rank, stream) => self.attach(rank, stream),
+                Command::Send(rank, frame) => {
+                    self.links.iter_mut().filter(|link| link.rank == rank).for_each(|link| link.queue(frame.clone()))
+                }
+                Command::Flood(frame) => self.forward_payload(&frame, &[]),
+                Command::Leave(last_words) => {
+                    if self.leaving.is_none() {
+                        self.leaving = Some(Instant::now() + FAREWELL);
+                        self.links.iter_mut().for_each(|link| link.queue(last_words.clone()));
+                    }
+                }
+                #[cfg(test)]
+                Command::Die => return false,
+            }
+        }
+        true
+    }
+
+    fn attach(&mut self, rank: Rank, stream: Stream) {
+        if let Err(error) = stream.keep_alive() {
+            tracing::debug!(rank = self.rank, peer = rank, "no keep-alive on the control connection: {error}");
+        }
+        self.links.push(Link::new(rank, stream));
+        self.shared.change(|state| state.linked.push(rank));
+    }
+
+    /// Sends, sleeps until something happens, and takes it in.
+    fn turn(&mut self) -> io::Result<()> {
+        self.each_link(|link| link.flush());
+        if self.leaving.is_some() {
+            self.links.iter_mut().for_each(Link::finish);
+        }
+        let mut watches = vec![Watch::readable(self.ear.as_fd())];
+        watches.extend(self.links.iter().map(Link::watch));
+        let links = self.links.len();
+        self.door.watch(&mut watches);
+        wait(&mut watches, self.door.wakes_at().into_iter().chain(self.leaving).min())?;
+        if watches[0].is_ready() {
+            // One read is enough: what is left rings again.
+            let _ = self.ear.read(&mut [0; 512]);
+        }
+        let ready: Vec<Rank> = self
+            .links
+            .iter()
+            .zip(&watches[1..])
+            .filter(|(_, watch)| watch.is_ready())
+            .map(|(link, _)| link.rank)
+            .collect();
+        for rank in ready {
+            self.listen_to(rank);
+        }
+        let arrived = self.door.serve(&watches[1 + links..]).map_err(|error| io::Error::other(error.to_string()))?;
+        for (stream, request) in arrived {
+            self.receive(stream, request);
+        }
+        Ok(())
+    }
+
+    fn each_link(&mut self, mut act: impl FnMut(&mut Link) -> Result<(), Ended>) {
+        let mut ended = Vec::new();
+        self.links.retain_mut(|link| match act(link) {
+            Ok(()) => true,
+            Err(reason) => {
+                ended.push((link.rank, reason));
+                false
+            }
+        });
+        for (rank, reason) in ended {
+            self.part_from(rank, reason);
+        }
+    }
+
+    fn listen_to(&mut self, rank: Rank) {
+        // Found anew for every frame: taking one in may end links.
+        while let Some(index) = self.links.iter().position(|link| link.rank == rank) {
+            let received = self.links[index].receive().and_then(|body| match body {
+                Some(body) => self.take_in(rank, &body).map(|()| true).map_err(Ended::from),
+                None => Ok(false),
+            });
+            match received {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(reason) => {
+                    self.links.swap_remove(index);
+                    self.part_from(rank, reason);
+                }
+            }
+        }
+    }
+
+    /// The link to that rank is over. After a goodbye, its or ours, that is as it should be.
+    fn part_from(&mut self, rank: Rank, reason: Ended) {
+        if self.leaving.is_none() {
+            self.learn(rank, Fate::Lost(reason.to_string()), rank);
+        }
+    }
+
+    fn take_in(&mut self, from: Rank, body: &[u8]) -> Result<(), Malformed> {
+        let control = Control::decode(body)?;
+        match control {
+            Control::Card(card) if card.rank < self.size => {
+                let rank = card.rank;
+                self.shared.change(|state| {
+                    state.cards[rank].get_or_insert(card);
+                });
+            }
+            Control::Payload { origin, sequence, bytes } if origin < self.size => {
+                if origin != self.rank && sequence > self.seen[origin] {
+                    self.seen[origin] = sequence;
+                    let frame: Frame = Control::Payload { origin, sequence, bytes }.encode().into();
+                    self.forward_payload(&frame, &[from, origin]);
+                    self.shared.mailbox.frame(origin, bytes);
+                }
+            }
+            Control::Lost { rank, how } if rank < self.size => self.learn(rank, Fate::Lost(how), from),
+            Control::Left { rank } if rank < self.size => self.learn(rank, Fate::Left, from),
+            Control::Card(_) | Control::Payload { .. } | Control::Lost { .. } | Control::Left { .. } => {
+                return Err(Malformed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in that a rank is gone, the first time, and tells the neighbours.
+    fn learn(&mut self, rank: Rank, fate: Fate, from: Rank) {
+        if rank == self.rank {
+            // Someone lost sight of this rank; what the others make of it they say in their own words.
+            return;
+        }
+        let is_news = self.shared.change(|state| {
+            let is_news = state.fates[rank] == Fate::Present;
+            if is_news {
+                state.fates[rank] = fate.clone();
+            }
+            is_news
+        });
+        if !is_news {
+            return;
+        }
+        match fate {
+            Fate::Present => unreachable!("nobody comes back"),
+            Fate::Left => {
+                self.forward(Control::Left { rank }, from);
+                self.shared.mailbox.left(rank);
+            }
+            Fate::Lost(how) => {
+                self.forward(Control::Lost { rank, how: how.clone() }, from);
+                self.shared.mailbox.lost(rank, how);
+            }
+        }
+    }
+
+    /// News of life and death is small and goes out whatever is queued.
+    fn forward(&mut self, control: Control<'_>, except: Rank) {
+        let frame: Frame = control.encode().into();
+        self.links.iter_mut().filter(|link| link.rank != except).for_each(|link| link.queue(frame.clone()));
+    }
+
+    fn forward_payload(&mut self, frame: &Frame, except: &[Rank]) {
+        for link in self.links.iter_mut().filter(|link| !except.contains(&link.rank)) {
+            if link.has_room() {
+                link.queue(frame.clone());
+            } else {
+                tracing::warn!(rank = self.rank, peer = link.rank, "control payload dropped: the rank does not read");
+            }
+        }
+    }
+
+    /// Someone of the job came through the door.
+    fn receive(&mut self, stream: Stream, request: Request) {
+        let is_over_tcp = matches!(stream, Stream::Tcp(_));
+        match request {
+            Request::Link { rank } if is_over_tcp && rank < self.rank => {
+                if self.links.iter().all(|link| link.rank != rank) {
+                    self.attach(rank, stream);
+                }
+            }
+            Request::Stream { rank, tag } if is_over_tcp && rank < self.rank => {
+                self.park(Parked { purpose: Purpose::Stream, rank, tag, stream });
+            }
+            Request::Handle { rank, tag } if !is_over_tcp && rank < self.size => {
+                self.park(Parked { purpose: Purpose::Handle, rank, tag, stream });
+            }
+            Request::Join(_) | Request::Link { .. } | Request::Stream { .. } | Request::Handle { .. } => {
+                tracing::debug!(rank = self.rank, "a request that does not belong here was turned away");
+            }
+        }
+    }
+
+    /// Keeps a connection until it is asked for; a second of the same tag takes the place of the first, whose dialer gave up.
+    fn park(&self, parked: Parked) {
+        self.shared.change(|state| {
+            let is_same =
+                |other: &Parked| (other.purpose, other.rank, other.tag) == (parked.purpose, parked.rank, parked.tag);
+            state.parked.retain(|other| !is_same(other));
+            if state.parked.len() < MAX_PARKED {
+                state.parked.push(parked);
+            }
+        });
+    }
+}
