@@ -6,9 +6,11 @@
 mod arguments;
 #[cfg(test)]
 mod bench;
+mod check;
 mod failure;
 mod launch;
 mod os;
+mod output;
 #[cfg(test)]
 mod size;
 
@@ -26,6 +28,7 @@ struct CommandLine {
 
 #[derive(clap::Subcommand)]
 enum Subcommand {
+    Check(check::Arguments),
     Launch(launch::Arguments),
 }
 
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
 fn run() -> Result<u8, Failure> {
     let line = CommandLine::try_parse().map_err(|error| arguments::explain(&error))?;
     match line.command {
+        Subcommand::Check(arguments) => arguments.run(),
         Subcommand::Launch(arguments) => arguments.run(),
     }
 }
