@@ -149,7 +149,6 @@ impl Builder {
     }
 
     /// As [`Communicator::from_env`].
-    #[expect(clippy::wrong_self_convention, reason = "named after what it reads")]
     pub fn from_env(self) -> Result<Communicator> {
         let lookup = |name: &str| std::env::var(name).ok();
         let settings = self.settings.or_environment(&lookup)?;

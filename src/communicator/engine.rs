@@ -72,7 +72,6 @@ struct Running {
 unsafe impl Send for Queued {}
 
 impl Engine {
-    #[expect(clippy::too_many_arguments, reason = "made in one place, by name")]
     pub fn new(
         rank: Rank,
         size: usize,

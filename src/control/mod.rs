@@ -63,7 +63,7 @@ pub struct Hub {
 
 impl Hub {
     pub fn new(size: usize) -> Arc<Hub> {
-        Arc::new(Hub { ranks: RwLock::new(vec![Weak::new(); size]) })
+        Arc::new(Hub { ranks: RwLock::new((0..size).map(|_| Weak::new()).collect()) })
     }
 
     fn rank(&self, rank: Rank) -> Option<Arc<Control>> {

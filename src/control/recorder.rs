@@ -44,7 +44,6 @@ pub struct Entry {
 }
 
 impl Recorder {
-    #[expect(clippy::new_without_default, reason = "a recorder belongs to a communicator; none is made by default")]
     pub fn new() -> Recorder {
         Recorder {
             entered: AtomicU64::new(0),

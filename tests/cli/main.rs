@@ -1,6 +1,7 @@
 //! The built binary, as a shell sees it.
 
 mod arguments;
+mod check;
 mod launch;
 
 use std::fs;

@@ -5,9 +5,11 @@
 
 mod arguments;
 mod bench;
+mod check;
 mod failure;
 mod launch;
 mod os;
+mod output;
 mod size;
 
 use clap::Parser;
@@ -25,6 +27,7 @@ struct CommandLine {
 #[derive(clap::Subcommand)]
 enum Subcommand {
     Bench(Box<bench::Arguments>),
+    Check(check::Arguments),
     Launch(launch::Arguments),
 }
 
@@ -36,6 +39,7 @@ fn run() -> Result<u8, Failure> {
     let line = CommandLine::try_parse().map_err(|error| arguments::explain(&error))?;
     match line.command {
         Subcommand::Bench(arguments) => arguments.run(),
+        Subcommand::Check(arguments) => arguments.run(),
         Subcommand::Launch(arguments) => arguments.run(),
     }
 }

@@ -1,0 +1,183 @@
+//! `unisono check`: proves every plan that the algorithms of the registry write.
+
+mod proof;
+
+use crate::arguments::ranks;
+use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
+use crate::output::Output;
+use proof::{Proved, prove};
+use std::ops::RangeInclusive;
+use std::time::Instant;
+use unisono::Collective;
+use unisono::algorithm::{Algorithm, find, registry};
+use unisono::plan::Problem;
+
+/// Prove every registered plan: contributions, matching, deadlock, races, and what it costs
+///
+/// Every root, blocks of equal and of unequal size where an algorithm serves both, 1 tile and 4 where it pipelines, input and
+/// output apart and in place. Exit status 1 if a plan has a flaw.
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// How many ranks: one number, or all from A to B
+    #[arg(long, value_name = "N|A..=B", default_value = "1..=17", value_parser = rank_range)]
+    ranks: RangeInclusive<usize>,
+
+    /// This collective only
+    #[arg(long, value_name = "NAME")]
+    collective: Option<Collective>,
+
+    /// This algorithm only
+    #[arg(long, value_name = "NAME")]
+    algorithm: Option<String>,
+
+    /// One JSON object for each algorithm, collective and number of ranks, instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub fn run(self) -> Result<u8, Failure> {
+        let named = self.algorithm.as_deref().map(find).transpose().map_err(unisono::Error::from)?;
+        let algorithms = named.as_ref().map_or(registry(), std::slice::from_ref);
+        let collectives = self.collective.as_ref().map_or(&Collective::ALL[..], std::slice::from_ref);
+        let pairs =
+            algorithms.iter().flat_map(|algorithm| collectives.iter().map(|collective| (*algorithm, *collective)));
+        let is_asked = |(algorithm, collective): &(&dyn Algorithm, Collective)| {
+            self.ranks.clone().any(|ranks| fits(*algorithm, *collective, ranks).is_ok())
+        };
+        let pairs: Vec<_> = pairs.filter(is_asked).collect();
+        if pairs.is_empty() {
+            return Err(self.nothing_fits(algorithms, collectives));
+        }
+        self.prove_all(&pairs)
+    }
+
+    fn prove_all(&self, pairs: &[(&dyn Algorithm, Collective)]) -> Result<u8, Failure> {
+        let started = Instant::now();
+        let mut out = Output::stdout();
+        let mut total = Total::default();
+        if !self.json {
+            print_line(
+                &mut out,
+                ["# algorithm", "collective", "ranks", "plans", "hops", "moves", "scratch", "bit-equal"],
+            )?;
+        }
+        for (algorithm, collective) in pairs {
+            let mut proved = Vec::new();
+            for ranks in self.ranks.clone().filter(|ranks| fits(*algorithm, *collective, *ranks).is_ok()) {
+                let row = prove(*algorithm, *collective, ranks);
+                total.add(&row);
+                if self.json {
+                    out.json(&row)?;
+                }
+                proved.push(row);
+            }
+            if !self.json {
+                summarize(&mut out, &proved)?;
+            }
+        }
+        if !self.json {
+            let seconds = started.elapsed().as_secs_f64();
+            out.line(&format!("# {} plans proved, {} with a flaw, in {seconds:.1} s", total.plans, total.flaws))?;
+        }
+        Ok(if total.flaws == 0 { 0 } else { FAILED })
+    }
+
+    fn nothing_fits(&self, algorithms: &[&dyn Algorithm], collectives: &[Collective]) -> Failure {
+        let told = match (algorithms, collectives) {
+            ([algorithm], [collective]) => match fits(*algorithm, *collective, *self.ranks.start()) {
+                Err(reason) => format!("{} does not fit {collective}: it {reason}", algorithm.name()),
+                Ok(()) => unreachable!("what fits is proved"),
+            },
+            ([algorithm], _) => format!("{} fits no collective at so many ranks", algorithm.name()),
+            (_, [collective]) => format!("no algorithm serves {collective}"),
+            _ => "no algorithm fits so many ranks".to_owned(),
+        };
+        Failure::new(BAD_ARGUMENTS, format!("{told}: change --algorithm, --collective or --ranks, or leave them out"))
+    }
+}
+
+#[derive(Default)]
+struct Total {
+    plans: u64,
+    flaws: u64,
+}
+
+impl Total {
+    /// Adds up, and tells the flaw on stderr if there is one.
+    fn add(&mut self, row: &Proved) {
+        self.plans += row.plans;
+        self.flaws += row.flaws;
+        if let Some(flaw) = &row.flaw {
+            Failure::new(FAILED, flaw.as_str()).report();
+        }
+    }
+}
+
+/// Whether the algorithm answers this collective at all; the error is its reason.
+fn fits(algorithm: &dyn Algorithm, collective: Collective, ranks: usize) -> Result<(), String> {
+    let (collective, uneven) = (collective.even(), collective.is_uneven());
+    algorithm.fits(&Problem { collective, ranks, root: 0, uneven, tiles: 1 })
+}
+
+/// One line for all numbers of ranks.
+fn summarize(out: &mut Output, proved: &[Proved]) -> Result<(), Failure> {
+    let (first, last) = (&proved[0], &proved[proved.len() - 1]);
+    let is_whole = proved.len() == last.ranks - first.ranks + 1;
+    let ranks = match (is_whole, first.ranks == last.ranks) {
+        (_, true) => first.ranks.to_string(),
+        (true, false) => format!("{}..={}", first.ranks, last.ranks),
+        (false, false) => format!("{} of {}..={}", proved.len(), first.ranks, last.ranks),
+    };
+    let flaws: u64 = proved.iter().map(|row| row.flaws).sum();
+    let plans: u64 = proved.iter().map(|row| row.plans).sum();
+    let plans = if flaws == 0 { plans.to_string() } else { format!("{plans}, {flaws} FLAWED") };
+    let most = |field: fn(&Proved) -> u64| proved.iter().map(field).max().unwrap_or(0).to_string();
+    print_line(
+        out,
+        [
+            first.algorithm,
+            first.collective,
+            &ranks,
+            &plans,
+            &most(|row| u64::from(row.hops)),
+            &most(|row| row.moves),
+            &most(|row| u64::from(row.scratch_chunks)),
+            if proved.iter().all(|row| row.bit_equal) { "yes" } else { "no" },
+        ],
+    )
+}
+
+fn print_line(out: &mut Output, columns: [&str; 8]) -> Result<(), Failure> {
+    let [algorithm, collective, ranks, plans, hops, moves, scratch, bit_equal] = columns;
+    out.line(&format!(
+        "{algorithm:<19} {collective:<16} {ranks:>12} {plans:>8} {hops:>6} {moves:>9} {scratch:>8} {bit_equal:>10}"
+    ))
+}
+
+/// `N` or `A..=B`.
+fn rank_range(text: &str) -> Result<RangeInclusive<usize>, String> {
+    let Some((first, last)) = text.split_once("..=") else {
+        return ranks(text).map(|one| one..=one).map_err(|told| format!("{told}, or a range such as 1..=17"));
+    };
+    let (first, last) = (ranks(first)?, ranks(last)?);
+    if first > last {
+        return Err(format!("`{text}` is empty: write the smaller number first"));
+    }
+    Ok(first..=last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_one_number_or_both_ends() {
+        assert_eq!(rank_range("5"), Ok(5..=5));
+        assert_eq!(rank_range("1..=17"), Ok(1..=17));
+        for text in ["", "0", "0..=3", "3..=1", "1..3", "1..=", "..=3", "1..=2..=3", "a..=b", "-1..=3"] {
+            let told = rank_range(text).expect_err(text);
+            assert!(!told.is_empty(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Proves all plans of one algorithm for one collective and number of ranks.
+
+use serde::Serialize;
+use std::time::Instant;
+use unisono::Collective;
+use unisono::algorithm::Algorithm;
+use unisono::plan::Problem;
+use unisono::plan::check::{Facts, check, keeps_promise};
+
+/// One line of `--json`. Costs are the largest over all plans.
+#[derive(Clone, Debug, Serialize)]
+pub struct Proved {
+    pub algorithm: &'static str,
+    pub collective: &'static str,
+    pub ranks: usize,
+    /// Plans proved: one for each root and number of tiles.
+    pub plans: u64,
+    /// Messages on the longest chain.
+    pub hops: u32,
+    /// Chunks of the rank that sends, or receives, most.
+    pub chunks_sent: u64,
+    pub chunks_received: u64,
+    pub messages_sent: u64,
+    /// Of all ranks.
+    pub moves: u64,
+    pub scratch_chunks: u32,
+    pub lanes: u32,
+    pub bit_equal: bool,
+    pub elapsed_ms: f64,
+    /// Plans that failed, and the first of them in words.
+    pub flaws: u64,
+    pub flaw: Option<String>,
+}
+
+pub fn prove(algorithm: &dyn Algorithm, collective: Collective, ranks: usize) -> Proved {
+    let started = Instant::now();
+    let mut proved = Proved {
+        algorithm: algorithm.name(),
+        collective: collective.name(),
+        ranks,
+        plans: 0,
+        hops: 0,
+        chunks_sent: 0,
+        chunks_received: 0,
+        messages_sent: 0,
+        moves: 0,
+        scratch_chunks: 0,
+        lanes: 0,
+        bit_equal: true,
+        elapsed_ms: 0.0,
+        flaws: 0,
+        flaw: None,
+    };
+    for problem in problems(algorithm, collective, ranks) {
+        match prove_one(algorithm, &problem) {
+            Ok(facts) => proved.add(&facts),
+            Err(flaw) => {
+                proved.flaws += 1;
+                proved.flaw.get_or_insert(flaw);
+            }
+        }
+    }
+    proved.elapsed_ms = started.elapsed().as_secs_f64() * 1e3;
+    proved
+}
+
+/// Every root, and several tiles where they make a difference.
+fn problems(algorithm: &dyn Algorithm, collective: Collective, ranks: usize) -> impl Iterator<Item = Problem> {
+    let roots = if collective.has_root() { ranks } else { 1 };
+    let tiles: &[u32] = if algorithm.pipelines() { &[1, 4] } else { &[1] };
+    let (collective, uneven) = (collective.even(), collective.is_uneven());
+    (0..roots)
+        .flat_map(move |root| tiles.iter().map(move |&tiles| Problem { collective, ranks, root, uneven, tiles }))
+        .filter(|problem| algorithm.fits(problem).is_ok())
+}
+
+fn prove_one(algorithm: &dyn Algorithm, problem: &Problem) -> Result<Facts, String> {
+    let checked = check(&algorithm.plan(problem)).and_then(|checked| {
+        keeps_promise(&checked, &algorithm.promise(problem), &|chunk| algorithm.order(problem, chunk))?;
+        Ok(checked)
+    });
+    checked.map(|checked| checked.facts().clone()).map_err(|flaw| {
+        let Problem { collective, ranks, root, uneven, tiles } = problem;
+        let sizes = if *uneven { "unequal blocks" } else { "equal blocks" };
+        format!("{} {collective}, {ranks} ranks, root {root}, {tiles} tiles, {sizes}: {flaw}", algorithm.name())
+    })
+}
+
+impl Proved {
+    fn add(&mut self, facts: &Facts) {
+        self.plans += 1;
+        self.hops = self.hops.max(facts.hops);
+        self.chunks_sent = self.chunks_sent.max(facts.chunks_sent);
+        self.chunks_received = self.chunks_received.max(facts.chunks_received);
+        self.messages_sent = self.messages_sent.max(facts.messages_sent);
+        self.moves = self.moves.max(facts.moves);
+        self.scratch_chunks = self.scratch_chunks.max(facts.scratch_chunks);
+        self.lanes = self.lanes.max(facts.lanes);
+        self.bit_equal &= facts.bit_equal;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unisono::algorithm::find;
+    use unisono::plan::{Order, Plan, Promise};
+
+    /// An algorithm that promises one hop less than it takes.
+    struct Boaster(&'static dyn Algorithm);
+
+    impl Algorithm for Boaster {
+        fn name(&self) -> &'static str {
+            "boaster"
+        }
+        fn fits(&self, problem: &Problem) -> Result<(), String> {
+            self.0.fits(problem)
+        }
+        fn plan(&self, problem: &Problem) -> Plan {
+            self.0.plan(problem)
+        }
+        fn promise(&self, problem: &Problem) -> Promise {
+            let promise = self.0.promise(problem);
+            Promise { hops: promise.hops - 1, ..promise }
+        }
+        fn order(&self, problem: &Problem, chunk: u32) -> Order {
+            self.0.order(problem, chunk)
+        }
+    }
+
+    #[test]
+    fn every_root_and_tile_count_is_proved() {
+        let proved = prove(find("chain").expect("it is registered"), Collective::Broadcast, 5);
+        assert_eq!((proved.plans, proved.flaws, proved.flaw), (5 * 2, 0, None));
+        assert_eq!(prove(find("ring").expect("it is registered"), Collective::AllReduce, 5).plans, 1);
+    }
+
+    #[test]
+    fn a_flaw_is_told_with_the_plan_that_has_it() {
+        let ring = find("ring").expect("it is registered");
+        let proved = prove(&Boaster(ring), Collective::AllGatherV, 3);
+        assert_eq!((proved.plans, proved.flaws), (0, 1));
+        let told = proved.flaw.expect("a flaw");
+        assert!(told.starts_with("boaster all_gather, 3 ranks, root 0, 1 tiles, unequal blocks: "), "{told}");
+    }
+}
