@@ -182,3 +182,36 @@ pub(super) fn no_descriptors(error: &io::Error) -> Error {
     Error::new(ErrorKind::Resource, format!("no file descriptor is left for a connection: {error}"))
         .remedy("raise the limit of open files (`ulimit -n`)")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn nobody_at_home_means_late_or_gone() {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for (target, has_listened, kind) in [
+            (Target::Tcp(address), true, ErrorKind::PeerLost),
+            (Target::Abstract(b"unisono-test-nobody".to_vec()), true, ErrorKind::PeerLost),
+            (Target::Tcp(address), false, ErrorKind::Timeout),
+            (Target::Host { host: "host.invalid".to_owned(), port: 1 }, false, ErrorKind::Timeout),
+        ] {
+            let limit = Duration::from_secs(if has_listened { 60 } else { 0 });
+            let key = Key::from_secret("notes");
+            let dial = Dial { target: &target, rank: 3, key: &key, has_listened, deadline: Instant::now() + limit };
+            let error = dial.connect(&|| None).unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.message().contains("rank 3") && error.message().contains(&target.to_string()), "{error}");
+        }
+    }
+
+    #[test]
+    fn who_is_known_to_be_gone_is_not_dialled() {
+        let target = Target::Abstract(b"unisono-test-nobody".to_vec());
+        let (key, deadline) = (Key::from_secret("notes"), Instant::now() + Duration::from_secs(60));
+        let dial = Dial { target: &target, rank: 3, key: &key, has_listened: false, deadline };
+        let error = dial.connect(&|| Some(Error::new(ErrorKind::PeerLost, "it left"))).unwrap_err();
+        assert_eq!(error.message(), "it left");
+    }
+}

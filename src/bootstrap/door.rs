@@ -107,8 +107,7 @@ impl Door {
     }
 
     /// Moves everything that can move without waiting; returns who came in. `watches` are those of [`Door::watch`].
-    pub fn serve(&mut self, watches: &[Watch]) -> Result<Vec<(Stream, Request)>> {
-        let now = Instant::now();
+    pub fn serve(&mut self, watches: &[Watch], now: Instant) -> Result<Vec<(Stream, Request)>> {
         let is_due = self.wakes_at().is_some_and(|wakes_at| wakes_at <= now);
         if !is_due && !watches.iter().any(Watch::is_ready) {
             return Ok(Vec::new());
@@ -211,4 +210,69 @@ impl Pending {
 /// Whether the process or the host has no file descriptor left.
 pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    /// A door, and as many callers as wanted who said nothing yet.
+    fn door_with_callers(count: usize) -> (Door, Vec<Stream>, Instant) {
+        let listener = Listener::bind_tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let address = listener.tcp_address().unwrap();
+        let mut door = Door::new(vec![listener], Key::from_secret("notes"));
+        let (mut callers, now) = (Vec::new(), Instant::now());
+        for _ in 0..count {
+            callers.push(Stream::connect_tcp(&address, Duration::from_secs(60)).unwrap());
+            assert!(serve_when_ready(&mut door, now).is_empty());
+        }
+        (door, callers, now)
+    }
+
+    fn serve_when_ready(door: &mut Door, now: Instant) -> Vec<(Stream, Request)> {
+        let mut watches = Vec::new();
+        door.watch(&mut watches);
+        crate::bootstrap::socket::wait(&mut watches, Some(Instant::now() + Duration::from_secs(60))).unwrap();
+        door.serve(&watches, now).unwrap()
+    }
+
+    fn was_shown_out(caller: &mut Stream) -> bool {
+        let soon = Instant::now() + Duration::from_secs(60);
+        match crate::bootstrap::wire::read_exact(caller, &mut [0], soon) {
+            Err(error) => error.kind() == io::ErrorKind::UnexpectedEof,
+            Ok(()) => false,
+        }
+    }
+
+    #[test]
+    fn the_silent_are_shown_out_when_patience_ends() {
+        let (mut door, mut callers, now) = door_with_callers(2);
+        assert_eq!(door.wakes_at(), Some(now + PATIENCE));
+        door.serve(&[], now + PATIENCE - Duration::from_nanos(1)).unwrap();
+        assert_eq!((door.pending.len(), door.turned_away().total()), (2, 0));
+        door.serve(&[], now + PATIENCE).unwrap();
+        assert_eq!((door.pending.len(), door.turned_away().silent), (0, 2));
+        assert!(callers.iter_mut().all(was_shown_out));
+        assert_eq!(door.wakes_at(), None);
+    }
+
+    #[test]
+    fn a_full_hall_loses_the_oldest() {
+        let (door, mut callers, _) = door_with_callers(MAX_PENDING + 2);
+        assert_eq!((door.pending.len(), door.turned_away().silent), (MAX_PENDING, 2));
+        assert!(callers[..2].iter_mut().all(was_shown_out));
+        let error = callers[2].read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "the third is still there");
+    }
+
+    #[test]
+    fn every_reason_is_counted_and_told() {
+        let (mut door, callers, now) = door_with_callers(2);
+        callers[0].send(b"GET /").unwrap();
+        serve_when_ready(&mut door, now);
+        drop(callers);
+        serve_when_ready(&mut door, now);
+        assert_eq!(door.turned_away().to_string(), "1 that were no ranks, 1 that broke off or stayed silent");
+    }
 }

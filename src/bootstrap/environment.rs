@@ -86,6 +86,17 @@ pub struct Job {
 impl Job {
     /// Reads the place from variables; pass `&|name| std::env::var(name).ok()` for those of the process.
     ///
+    /// ```
+    /// use unisono::bootstrap::{Job, Launcher};
+    ///
+    /// let variables = [("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "2"), ("OMPI_COMM_WORLD_LOCAL_SIZE", "2")];
+    /// let job = Job::from_environment(&|name| {
+    ///     variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
+    /// })?;
+    /// assert_eq!((job.rank, job.size, job.launcher), (1, 2, Launcher::OpenMpi));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if variables contradict each other, or if the job has several hosts and no secret; the
     /// message names the variable, its value and the remedy.
@@ -135,38 +146,39 @@ struct Names {
     rank: &'static str,
     size: &'static str,
     local_rank: &'static str,
-    local_size: &'static str,
+    /// Slurm does not say where nodes have different numbers of tasks.
+    local_size: Option<&'static str>,
 }
 
 fn names(launcher: Launcher, variables: &Variables<'_>) -> Option<Names> {
-    let plain = Names { rank: "RANK", size: "WORLD_SIZE", local_rank: "LOCAL_RANK", local_size: "LOCAL_WORLD_SIZE" };
+    let plain =
+        Names { rank: "RANK", size: "WORLD_SIZE", local_rank: "LOCAL_RANK", local_size: Some("LOCAL_WORLD_SIZE") };
     match launcher {
         Launcher::Unisono if variables.has("UNISONO_RANK") || variables.has("UNISONO_WORLD_SIZE") => Some(Names {
             rank: "UNISONO_RANK",
             size: "UNISONO_WORLD_SIZE",
             local_rank: "UNISONO_LOCAL_RANK",
-            local_size: "UNISONO_LOCAL_WORLD_SIZE",
+            local_size: Some("UNISONO_LOCAL_WORLD_SIZE"),
         }),
         Launcher::Unisono | Launcher::Torchrun | Launcher::Plain => Some(plain),
         Launcher::OpenMpi => Some(Names {
             rank: "OMPI_COMM_WORLD_RANK",
             size: "OMPI_COMM_WORLD_SIZE",
             local_rank: "OMPI_COMM_WORLD_LOCAL_RANK",
-            local_size: "OMPI_COMM_WORLD_LOCAL_SIZE",
+            local_size: Some("OMPI_COMM_WORLD_LOCAL_SIZE"),
         }),
         Launcher::Hydra => Some(Names {
             rank: "PMI_RANK",
             size: "PMI_SIZE",
             local_rank: "MPI_LOCALRANKID",
-            local_size: "MPI_LOCALNRANKS",
+            local_size: Some("MPI_LOCALNRANKS"),
         }),
         Launcher::Slurm => Some(Names {
             rank: "SLURM_PROCID",
             // The step's own count; SLURM_NTASKS can be the allocation's.
             size: if variables.has("SLURM_STEP_NUM_TASKS") { "SLURM_STEP_NUM_TASKS" } else { "SLURM_NTASKS" },
             local_rank: "SLURM_LOCALID",
-            // Slurm does not say how many tasks this node has where nodes differ; one node is seen from SLURM_NNODES.
-            local_size: "SLURM_NTASKS_PER_NODE",
+            local_size: None,
         }),
         Launcher::Alone => None,
     }
@@ -198,23 +210,42 @@ impl Place {
             .remedy("give each process its own rank from 0 to the number of ranks less one"));
         }
         let local_rank = variables.number(names.local_rank)?;
-        let local_size = variables.number(names.local_size)?;
-        // SLURM_NTASKS_PER_NODE is what was asked for, which one node alone need not reach.
-        let local_size = local_size.map(|count| if names.rank == "SLURM_PROCID" { count.min(size) } else { count });
-        if let Some(count) = local_size.filter(|count| *count == 0 || *count > size) {
-            return Err(contradiction(format!("{}={count} does not fit {}={size}", names.local_size, names.size))
-                .remedy("a host has at least one rank and no more than the job"));
-        }
-        if let (Some(local_rank), Some(count)) = (local_rank, local_size)
-            && local_rank >= count
-        {
-            return Err(contradiction(format!(
-                "{}={local_rank} is not below {}={count}; local ranks count from 0",
-                names.local_rank, names.local_size
-            ))
-            .remedy("give each process of a host its own local rank"));
-        }
+        let local_size = match names.local_size {
+            None => (slurm_nodes(variables)? == Some(1)).then_some(size),
+            Some(name) => {
+                let count = variables.number(name)?;
+                check_local_size(name, count, local_rank.map(|rank| (names.local_rank, rank)), (names.size, size))?;
+                count
+            }
+        };
         Ok(Place { rank, size, local_rank, local_size })
+    }
+}
+
+fn check_local_size(
+    name: &str,
+    count: Option<usize>,
+    local_rank: Option<(&str, Rank)>,
+    (size_name, size): (&str, usize),
+) -> Result<()> {
+    let Some(count) = count else { return Ok(()) };
+    if count == 0 || count > size {
+        return Err(contradiction(format!("{name}={count} does not fit {size_name}={size}"))
+            .remedy("a host has at least one rank and no more than the job"));
+    }
+    match local_rank {
+        Some((rank_name, rank)) if rank >= count => {
+            Err(contradiction(format!("{rank_name}={rank} is not below {name}={count}; local ranks count from 0"))
+                .remedy("give each process of a host its own local rank"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn slurm_nodes(variables: &Variables<'_>) -> Result<Option<usize>> {
+    match variables.number("SLURM_STEP_NUM_NODES")? {
+        None => variables.number("SLURM_NNODES"),
+        nodes => Ok(nodes),
     }
 }
 
@@ -285,11 +316,7 @@ fn is_local(variables: &Variables<'_>, launcher: Launcher, place: &Place) -> Res
         return Ok(true);
     }
     if launcher == Launcher::Slurm {
-        let nodes = match variables.number("SLURM_STEP_NUM_NODES")? {
-            None => variables.number("SLURM_NNODES")?,
-            nodes => nodes,
-        };
-        return Ok(nodes == Some(1));
+        return Ok(false);
     }
     let told_other_hosts = place.local_size.is_some();
     Ok(match variables.text("MASTER_ADDR")? {

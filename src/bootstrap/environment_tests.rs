@@ -141,6 +141,15 @@ fn several_hosts_need_a_secret_and_an_address() {
 }
 
 #[test]
+fn a_slurm_step_is_local_if_it_has_one_node_and_only_then() {
+    let one = job(&with(SLURM, &[("SLURM_STEP_NUM_NODES", "1")])).unwrap();
+    assert_eq!((one.local_rank, one.local_size), (Some(1), Some(8)));
+    // What was asked for per node is not what runs there.
+    let two = with(SLURM, &[("SLURM_NTASKS_PER_NODE", "8"), ("UNISONO_SECRET", "s")]);
+    assert_eq!(job(&two).unwrap().meeting, at("gpu07", 29_746));
+}
+
+#[test]
 fn contradictions_name_variable_value_and_remedy() {
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[("RANK", "2"), ("WORLD_SIZE", "2")], "RANK=2 is not below WORLD_SIZE=2"),

@@ -57,8 +57,8 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    pub fn on_rank(&self, rank: Rank) -> Error {
-        let error = Error::new(self.kind, self.message.clone()).remedy(self.remedy.clone()).on_rank(rank);
+    pub fn into_error(self) -> Error {
+        let error = Error::new(self.kind, self.message).remedy(self.remedy);
         match self.peer {
             Some(peer) => error.with_peer(peer),
             None => error,

@@ -24,7 +24,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// How long rank 0 stays to tell late ranks why the meeting failed.
-const AFTERMATH: Duration = Duration::from_secs(1);
+const AFTERMATH: Duration = Duration::from_secs(2);
 /// How much longer than its own deadline a rank waits for rank 0 to say who was missing.
 const GRACE: Duration = Duration::from_millis(250);
 
@@ -42,11 +42,12 @@ pub(super) struct Met {
 pub(super) fn meet(job: &Job, host: &HostId, deadline: Instant) -> Result<Met> {
     let key = job.secret.clone().unwrap_or_else(Key::public);
     let place = place(&job.meeting)?;
-    if job.rank == 0 {
-        Reception::open(job, host, key, &place, deadline)?.run()
+    let met = if job.rank == 0 {
+        Reception::open(job, host, key, &place, deadline).and_then(Reception::run)
     } else {
         attend(job, host, &key, &place, deadline)
-    }
+    };
+    met.map_err(|error| error.on_rank(job.rank))
 }
 
 fn place(meeting: &Meeting) -> Result<Target> {
@@ -67,10 +68,15 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 /// A free port of this address, for control links and data.
 fn data_listener(address: IpAddr) -> Result<(Listener, SocketAddr)> {
-    let listener = Listener::bind_tcp(SocketAddr::new(address, 0)).map_err(|error| cannot_listen(&address, &error))?;
-    let address =
-        listener.tcp_address().ok_or_else(|| cannot_listen(&address, &io::ErrorKind::AddrNotAvailable.into()))?;
-    Ok((listener, address))
+    let failed = |error: io::Error| match is_out_of_descriptors(&error) {
+        true => no_descriptors(&error),
+        false => Error::new(ErrorKind::Resource, format!("no port of {address} can be had for data: {error}")),
+    };
+    let listener = Listener::bind_tcp(SocketAddr::new(address, 0)).map_err(failed)?;
+    match listener.tcp_address() {
+        Some(address) => Ok((listener, address)),
+        None => Err(failed(io::ErrorKind::AddrNotAvailable.into())),
+    }
 }
 
 fn cannot_listen(address: &dyn std::fmt::Display, error: &io::Error) -> Error {
@@ -98,7 +104,7 @@ fn introduction(job: &Job, host: &HostId, address: SocketAddr) -> Introduction {
 /// The part of every rank but 0.
 fn attend(job: &Job, host: &HostId, key: &Key, place: &Target, deadline: Instant) -> Result<Met> {
     let dial = Dial { target: place, rank: 0, key, has_listened: false, deadline };
-    let mut stream = dial.connect(&|| None).map_err(|error| error.on_rank(job.rank).with_peer(0))?;
+    let mut stream = dial.connect(&|| None).map_err(|error| error.with_peer(0))?;
     // The address by which this host reaches rank 0 is one by which others of the job reach this host.
     let own_ip = stream.local_address().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip());
     let (listener, address) = data_listener(own_ip)?;
@@ -112,7 +118,7 @@ fn attend(job: &Job, host: &HostId, key: &Key, place: &Target, deadline: Instant
         _ => Error::new(ErrorKind::PeerLost, format!("rank 0 at {place} went away while the ranks met: {error}"))
             .remedy("look at the output of rank 0"),
     };
-    let here = |error: io::Error| broken(error).on_rank(job.rank).with_peer(0);
+    let here = |error: io::Error| broken(error).with_peer(0);
     let request = Request::Join(introduction(job, host, address));
     write_all(&stream, &request.encode(), deadline).map_err(here)?;
     let body = read_frame(&mut stream, deadline + GRACE).map_err(here)?;
@@ -120,7 +126,7 @@ fn attend(job: &Job, host: &HostId, key: &Key, place: &Target, deadline: Instant
         Answer::Welcome { nonce, neighbours } => {
             Ok(Met { session: key.of_session(&nonce), listener, address, neighbours })
         }
-        Answer::Refused(verdict) => Err(verdict.on_rank(job.rank)),
+        Answer::Refused(verdict) => Err(verdict.into_error()),
     }
 }
 
@@ -216,11 +222,14 @@ impl<'a> Reception<'a> {
             };
             broke_off.then_some(guest.introduction.rank)
         });
-        let arrived = self.door.serve(&watches[guests..])?.into_iter().filter_map(|(stream, request)| match request {
-            Request::Join(introduction) => Some(Guest { introduction, stream }),
-            // These belong to other doors.
-            Request::Link { .. } | Request::Stream { .. } | Request::Handle { .. } => None,
-        });
+        let arrived =
+            self.door.serve(&watches[guests..], Instant::now())?.into_iter().filter_map(|(stream, request)| {
+                match request {
+                    Request::Join(introduction) => Some(Guest { introduction, stream }),
+                    // These belong to other doors.
+                    Request::Link { .. } | Request::Stream { .. } | Request::Handle { .. } => None,
+                }
+            });
         Ok((gone, arrived.collect()))
     }
 
@@ -287,7 +296,7 @@ impl<'a> Reception<'a> {
                 self.unseated.push(stream);
             }
         }
-        verdict.on_rank(0)
+        verdict.into_error()
     }
 
     fn verdict_on_time(&self) -> Verdict {
@@ -367,7 +376,6 @@ fn answer(stream: &Stream, answer: &Answer) {
 fn own_address(job: &Job, host: &str, port: u16) -> Result<SocketAddr> {
     let failed = |reason: String| {
         Error::new(ErrorKind::Rendezvous, format!("MASTER_ADDR={host} {reason}"))
-            .on_rank(job.rank)
             .remedy("set MASTER_ADDR to an IP address of rank 0's host")
     };
     let addresses: Vec<SocketAddr> =

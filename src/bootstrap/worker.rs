@@ -119,7 +119,10 @@ impl Worker {
         for rank in ready {
             self.listen_to(rank);
         }
-        let arrived = self.door.serve(&watches[1 + links..]).map_err(|error| io::Error::other(error.to_string()))?;
+        let arrived = self
+            .door
+            .serve(&watches[1 + links..], Instant::now())
+            .map_err(|error| io::Error::other(error.to_string()))?;
         for (stream, request) in arrived {
             self.receive(stream, request);
         }

@@ -54,6 +54,17 @@ pub(super) struct Links {
 impl World {
     /// Blocks until all ranks have joined. `hello` is handed to every other rank; at most [`MAX_PAYLOAD_BYTES`] bytes.
     ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use unisono::bootstrap::{Job, World};
+    ///
+    /// let job = Job::from_environment(&|_| None)?; // alone; for real: &|name| std::env::var(name).ok()
+    /// let world = World::join(&job, b"hello", Instant::now() + Duration::from_secs(30))?;
+    /// assert_eq!((world.rank(), world.size()), (0, 1));
+    /// assert_eq!(world.peer(0).hello, b"hello");
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
+    ///
     /// A world of one opens no socket and starts no thread. Looking up the name in `MASTER_ADDR` takes as long as the system's
     /// resolver does, whatever the deadline.
     ///

@@ -77,9 +77,15 @@ impl Environment {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, below those that the kernel gives out by itself.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    loop {
+        let [low, high, ..] = random().unwrap();
+        let port = 15_000 + u16::from_le_bytes([low, high]) % 15_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Runs one closure per world at the same time.
@@ -305,7 +311,7 @@ fn memory_file() -> File {
 
 #[test]
 fn ranks_that_do_not_come_are_named() {
-    let results = Environment::local().join_some(&[0, 2, 3], 8, in_ms(300));
+    let results = Environment::local().join_some(&[0, 2, 3], 8, in_ms(1500));
     let errors: Vec<Error> = results.into_iter().map(|result| result.unwrap_err()).collect();
     for error in &errors {
         assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -322,7 +328,7 @@ fn a_rank_that_leaves_before_all_have_come_is_named() {
     let environment = Environment::local();
     thread::scope(|scope| {
         let host = scope.spawn(|| environment.join(0, 3, soon()));
-        let visitor = scope.spawn(|| environment.join(1, 3, in_ms(300)));
+        let visitor = scope.spawn(|| environment.join(1, 3, in_ms(1500)));
         assert!(visitor.join().unwrap().unwrap_err().is_timeout());
         let error = host.join().unwrap().unwrap_err();
         assert!(error.is_peer_lost() && error.message().contains("rank 1 ended or gave up before rank 2"), "{error}");
@@ -355,6 +361,26 @@ fn a_rank_that_is_there_twice_or_counts_otherwise_fails_all() {
             let error = thread.join().unwrap().unwrap_err();
             assert!(error.message().contains("says 3 ranks, rank 2"), "{error}");
         }
+    });
+}
+
+#[test]
+fn a_rank_that_comes_after_the_failure_still_hears_why() {
+    let environment = &Environment::local();
+    thread::scope(|scope| {
+        let first: Vec<_> = [0, 1, 1].map(|rank| scope.spawn(move || environment.join(rank, 4, soon()))).into();
+        let mut first = first.into_iter();
+        let host = first.next().unwrap();
+        // When both of these have heard, rank 0 has failed and waits for late ranks.
+        for twin in first {
+            assert_eq!(twin.join().unwrap().unwrap_err().kind(), ErrorKind::Rendezvous);
+        }
+        for late in [2, 3] {
+            let error = environment.join(late, 4, soon()).unwrap_err();
+            assert!(error.message().starts_with("two processes are rank 1"), "{error}");
+            assert_eq!(error.rank(), Some(late));
+        }
+        assert_eq!(host.join().unwrap().unwrap_err().rank(), Some(0));
     });
 }
 
