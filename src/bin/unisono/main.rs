@@ -7,6 +7,7 @@ mod arguments;
 #[cfg(test)]
 mod bench;
 mod check;
+mod doctor;
 mod failure;
 mod launch;
 mod os;
@@ -29,6 +30,7 @@ struct CommandLine {
 #[derive(clap::Subcommand)]
 enum Subcommand {
     Check(check::Arguments),
+    Doctor(doctor::Arguments),
     Launch(launch::Arguments),
 }
 
@@ -40,6 +42,7 @@ fn run() -> Result<u8, Failure> {
     let line = CommandLine::try_parse().map_err(|error| arguments::explain(&error))?;
     match line.command {
         Subcommand::Check(arguments) => arguments.run(),
+        Subcommand::Doctor(arguments) => arguments.run(),
         Subcommand::Launch(arguments) => arguments.run(),
     }
 }
