@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// One signal, as it arrived.
 pub struct Signal {
     pub number: i32,
-    /// Sent by the terminal to the whole foreground group, so that the ranks have it too.
-    pub from_terminal: bool,
+    /// Sent by the terminal to the whole foreground group, so that the ranks have it too. A hangup is not: the kernel sends
+    /// that to the first process of the session only.
+    pub from_keyboard: bool,
 }
 
 /// Signals that come as values to be read instead of ending the process.
@@ -71,8 +72,9 @@ impl Signals {
             let read = libc::read(self.fd.as_raw_fd(), info.as_mut_ptr().cast(), size);
             (read, info.assume_init())
         };
-        (read == size as isize)
-            .then_some(Signal { number: info.ssi_signo as i32, from_terminal: info.ssi_code == libc::SI_KERNEL })
+        let number = info.ssi_signo as i32;
+        let from_keyboard = info.ssi_code == libc::SI_KERNEL && matches!(number, libc::SIGINT | libc::SIGQUIT);
+        (read == size as isize).then_some(Signal { number, from_keyboard })
     }
 }
 
