@@ -84,6 +84,16 @@ fn every_rank_knows_its_place_and_all_share_meeting_point_and_secret() {
 }
 
 #[test]
+fn the_place_in_a_job_around_this_one_is_forgotten() {
+    let mut command = script(2, &[], "echo ${UNISONO_RANK-none} ${UNISONO_PORT-none} ${UNISONO_HOST_ID-none} $RANK");
+    command.envs([("UNISONO_RANK", "7"), ("UNISONO_PORT", "1"), ("UNISONO_HOST_ID", "here"), ("RANK", "9")]);
+    let done = finish(command);
+    for rank in 0..2 {
+        assert_eq!(lines_of(&done.stdout, rank), [format!("none none here {rank}")]);
+    }
+}
+
+#[test]
 fn both_outputs_are_prefixed_and_arguments_arrive_as_they_are() {
     let mut command = unisono(&["launch", "-n", "2", "/bin/sh", "-c"]);
     command.args(["echo \"$1\"; printf unfinished >&2", "-", "a  b --output\n*"]);
