@@ -153,7 +153,7 @@ impl World {
 
     fn not_in_time(&self, missing: &[Rank], what: &str) -> Error {
         let mesh = &self.several().mesh;
-        mesh.first_lost().unwrap_or_else(|| {
+        mesh.starved().or_else(|| mesh.first_lost()).unwrap_or_else(|| {
             let error = Error::new(ErrorKind::Timeout, format!("{} did not {what} in the time given", ranges(missing)))
                 .on_rank(self.rank)
                 .remedy("look at the output of those ranks, or give a longer timeout");
