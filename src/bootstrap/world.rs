@@ -15,6 +15,7 @@ use super::socket::{Listener, Stream};
 use super::wire::{MAX_PAYLOAD_BYTES, write_all};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Rank;
+use std::cell::Cell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -117,17 +118,28 @@ impl World {
         self.links.as_ref().expect("a world of several has links")
     }
 
-    /// Connects to the neighbours: the lower rank dials.
+    /// Connects to the neighbours: the lower rank dials. After a failure it still dials the rest, once each: over those links
+    /// the others learn that this rank gave up.
     fn link_up(&self, neighbours: &[(Rank, SocketAddr)], deadline: Instant) -> Result<()> {
-        let links = self.several();
+        let mesh = &self.several().mesh;
+        let mut failure = None;
         for (rank, address) in neighbours.iter().filter(|(rank, _)| *rank > self.rank) {
-            let hopeless = || links.mesh.first_lost();
-            let stream =
-                self.call(&Target::Tcp(*address), *rank, &Request::Link { rank: self.rank }, deadline, &hopeless)?;
-            links.mesh.attach(*rank, stream);
+            let was_dialled = Cell::new(false);
+            let hopeless = || {
+                let anyone = was_dialled.replace(true).then(|| mesh.first_lost()).flatten();
+                mesh.farewell_of(*rank).or(anyone)
+            };
+            let request = Request::Link { rank: self.rank };
+            match self.call(&Target::Tcp(*address), *rank, &request, deadline, &hopeless) {
+                Ok(stream) => mesh.attach(*rank, stream),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error);
         }
         let ranks: Vec<Rank> = neighbours.iter().map(|(rank, _)| *rank).collect();
-        links.mesh.wait_for_links(&ranks, deadline).map_err(|missing| self.not_in_time(&missing, "link up"))
+        mesh.wait_for_links(&ranks, deadline).map_err(|missing| self.not_in_time(&missing, "link up"))
     }
 
     /// All-gathers the cards by dissemination (Bruck et al., 1997): in the round of chord d a rank hands the d cards that it
@@ -153,7 +165,7 @@ impl World {
 
     fn not_in_time(&self, missing: &[Rank], what: &str) -> Error {
         let mesh = &self.several().mesh;
-        mesh.first_lost().unwrap_or_else(|| {
+        mesh.starved().or_else(|| mesh.first_lost()).unwrap_or_else(|| {
             let error = Error::new(ErrorKind::Timeout, format!("{} did not {what} in the time given", ranges(missing)))
                 .on_rank(self.rank)
                 .remedy("look at the output of those ranks, or give a longer timeout");
