@@ -90,7 +90,11 @@ impl World {
             hello: hello.to_vec(),
         };
         let pid = std::process::id();
-        if job.meeting == Meeting::Alone {
+        if job.size != 1 && job.meeting == Meeting::Alone || job.rank >= job.size {
+            let message = format!("a job of {} ranks has no rank {} that meets nobody", job.size, job.rank);
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        if job.size == 1 {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             return Ok(Arc::new(World { rank: job.rank, peers: vec![Peer::from(card(address))], pid, links: None }));
         }
