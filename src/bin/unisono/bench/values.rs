@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn results_are_those_of_a_fold_by_hand() {
         let pattern = Pattern::<f32>::reduced(ReduceOp::Sum, 4, 0);
-        let by_hand = |index: u64| (0..4).map(|rank| if (rank * 5 + index) % 11 == 0 { 2.0 } else { 0.0 }).sum::<f32>();
+        let by_hand =
+            |index: u64| (0..4).map(|rank| if (rank * 5 + index).is_multiple_of(11) { 2.0 } else { 0.0 }).sum::<f32>();
         let expected: Vec<f32> = (0..100).map(by_hand).collect();
         assert_eq!(pattern.errors(&expected, 0), 0);
     }
