@@ -28,6 +28,7 @@ pub(crate) mod tests;
 mod value;
 
 use super::{Checked, Flaw};
+use crate::plan::Problem;
 use crate::plan::chunk::Counts;
 use crate::plan::lower::{Lowered, Misfit, lower};
 use crate::types::{Collective, Rank};
@@ -50,6 +51,39 @@ pub fn check_lowered(checked: &Checked, counts: &[Counts], element_bytes: u64, i
     run(checked, counts, element_bytes, &programs)
 }
 
+/// [`check_lowered`] for small calls of the shape that the plan is for, of 4-byte elements, apart and in place.
+///
+/// `count` is as in [`Counts::Even`]; where blocks may differ, they have from none to three elements.
+///
+/// # Errors
+/// The first flaw.
+pub fn check_lowered_at(checked: &Checked, count: u64) -> Result<(), Flaw> {
+    let problem = &checked.plan().problem;
+    let counts = small_counts(problem, count);
+    check_lowered(checked, &counts, 4, false)?;
+    if has_in_place_form(problem.collective) {
+        check_lowered(checked, &counts, 4, true).map_err(|flaw| Flaw::InPlace(Box::new(flaw)))?;
+    }
+    Ok(())
+}
+
+/// Of a plan for uneven blocks a mixture with empty ones, of others the same everywhere.
+fn small_counts(problem: &Problem, count: u64) -> Vec<Counts> {
+    let of_pair = |source: Rank, target: Rank| ((source * 5 + target * 3 + 1) as u64 * (count + 1)) % 4;
+    let ranks = || 0..problem.ranks;
+    match problem.collective.even() {
+        Collective::AllToAll if problem.uneven => {
+            let input = |rank| ranks().map(|target| of_pair(rank, target)).collect();
+            let output = |rank| ranks().map(|source| of_pair(source, rank)).collect();
+            ranks().map(|rank| Counts::Pairwise { input: input(rank), output: output(rank) }).collect()
+        }
+        Collective::AllGather | Collective::ReduceScatter if problem.uneven => {
+            vec![Counts::PerRank(ranks().map(|rank| of_pair(rank, rank)).collect()); problem.ranks]
+        }
+        _ => vec![Counts::Even(count); problem.ranks],
+    }
+}
+
 fn lower_all(checked: &Checked, counts: &[Counts], element_bytes: u64, in_place: bool) -> Vec<Lowered> {
     let problem = &checked.plan().problem;
     assert_eq!(counts.len(), problem.ranks, "counts of every rank");
@@ -62,7 +96,7 @@ fn lower_all(checked: &Checked, counts: &[Counts], element_bytes: u64, in_place:
 }
 
 /// Whether input and output of a call can share memory.
-pub fn has_in_place_form(collective: Collective) -> bool {
+fn has_in_place_form(collective: Collective) -> bool {
     !matches!(collective.even(), Collective::AllToAll | Collective::Barrier | Collective::SendRecv)
 }
 

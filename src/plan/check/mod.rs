@@ -35,7 +35,7 @@ pub(crate) mod tests;
 mod value;
 
 pub use flaw::{Flaw, Found, Inside, Link, Place, Spot, Wait};
-pub use lowered::check_lowered;
+pub use lowered::{check_lowered, check_lowered_at};
 
 use super::chunk::ChunkId;
 use super::{Buffer, Order, Plan, Promise};

@@ -174,3 +174,79 @@ fn validate_sources(
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::lower::Release;
+
+    /// Receives into the output, sends that on, then overwrites it once it is taken.
+    fn program() -> Lowered {
+        let place = |offset| Place { buffer: Buffer::Output, offset };
+        let link = |peer| LinkName { peer, channel: 0 };
+        let instruction = |sources, awaits, outboxes| Instruction {
+            awaits,
+            reduction: None,
+            sources,
+            destination: Some(place(0)),
+            copies: vec![place(8)],
+            outboxes,
+            bytes: 4,
+        };
+        let first = instruction(vec![Source::Inbox(0)], vec![], vec![0]);
+        let second = instruction(vec![Source::Local(place(16))], vec![Release { outbox: 0, post: 0 }], vec![]);
+        let post = Post { lane: 0, instruction: 0, place: place(0), bytes: 4 };
+        Lowered {
+            lanes: vec![vec![first, second]],
+            inboxes: vec![link(1)],
+            outboxes: vec![(link(2), vec![post])],
+            output_bytes: 20,
+            ..Lowered::default()
+        }
+    }
+
+    #[test]
+    fn every_misfit_is_named() {
+        assert_eq!(program().validate(), Ok(()));
+        let cases: [(&str, fn(&mut Lowered)); 19] = [
+            ("two inboxes or two outboxes are the same link", |it| it.inboxes.push(it.inboxes[0])),
+            ("waits for an outbox that does not exist", |it| it.lanes[0][1].awaits[0].outbox = 1),
+            ("waits for a post that does not exist", |it| it.lanes[0][1].awaits[0].post = 1),
+            ("waits for a post that it has yet to make", |it| it.lanes[0].swap(0, 1)),
+            ("reaches out of a buffer", |it| it.output_bytes = 19),
+            ("reaches out of a buffer", |it| it.lanes[0][0].copies[0].offset = u64::MAX),
+            ("writes to the input", |it| {
+                it.input_bytes = 4;
+                it.lanes[0][0].copies[0] = Place { buffer: Buffer::Input, offset: 0 };
+            }),
+            ("has operands that overlap in part", |it| it.lanes[0][0].copies[0].offset = 2),
+            ("has operands that overlap in part", |it| {
+                (it.input_bytes, it.alias) = (4, Some(1));
+                it.lanes[0][1].sources[0] = Source::Local(Place { buffer: Buffer::Input, offset: 0 });
+            }),
+            ("receives by an inbox that does not exist", |it| it.lanes[0][0].sources[0] = Source::Inbox(1)),
+            ("receives twice by one inbox", |it| it.lanes[0][0].sources.push(Source::Inbox(0))),
+            ("shares an inbox with another lane", |it| {
+                it.lanes.push(vec![Instruction { outboxes: vec![], ..it.lanes[0][0].clone() }]);
+            }),
+            ("receives and has no place for it", |it| it.lanes[0][0].destination = None),
+            ("has no bytes", |it| it.lanes[0][1].bytes = 0),
+            ("has nothing to store", |it| it.lanes[0][1].sources.clear()),
+            ("has several sources and no reduction", |it| {
+                let source = it.lanes[0][1].sources[0];
+                it.lanes[0][1].sources.push(source);
+            }),
+            ("sends by an outbox that does not exist", |it| it.lanes[0][0].outboxes[0] = 1),
+            ("posts other bytes than it makes ready", |it| it.outboxes[0].1[0].bytes = 3),
+            ("posts out of the order of its lane", |it| {
+                let post = it.outboxes[0].1[0];
+                it.outboxes[0].1.push(post);
+            }),
+        ];
+        for (what, change) in cases {
+            let mut broken = program();
+            change(&mut broken);
+            assert_eq!(broken.validate().map_err(|misfit| misfit.what), Err(what));
+        }
+    }
+}

@@ -1,13 +1,17 @@
 //! Every registered plan lowered and proved for many counts, and mutants of lowered programs, each rejected or right in a judge
 //! that shares no code with the proof.
 
+mod judge;
+mod mutate;
+
 use super::*;
 use crate::algorithm::{Algorithm, registry};
-use crate::plan::Problem;
+use crate::plan::build::{copy, one, peer, reduce};
 use crate::plan::check::{check, tests::samples};
+use crate::plan::{Buffer, Plan, Program, Reduction, Step};
 
 /// Every problem that an algorithm answers with this many ranks; with a root, the first, the second and the last.
-pub(super) fn problems(algorithm: &'static dyn Algorithm, ranks: usize) -> impl Iterator<Item = Problem> {
+fn problems(algorithm: &'static dyn Algorithm, ranks: usize) -> impl Iterator<Item = Problem> {
     let tiles: &[u32] = if algorithm.pipelines() { &[1, 3] } else { &[1] };
     let even = Collective::ALL.into_iter().filter(|collective| !collective.is_uneven());
     even.flat_map(move |collective| {
@@ -21,24 +25,16 @@ pub(super) fn problems(algorithm: &'static dyn Algorithm, ranks: usize) -> impl 
     .filter(|problem| algorithm.fits(problem).is_ok())
 }
 
-/// Counts of all ranks: the same everywhere, or a mixture with empty blocks where blocks may differ.
-pub(crate) fn counts(problem: &Problem, count: u64) -> Vec<Counts> {
-    let of_pair = |source: Rank, target: Rank| (source * 5 + target * 3 + 1) as u64 * count % 4;
-    let ranks = 0..problem.ranks;
-    match problem.collective {
-        Collective::AllToAll if problem.uneven => ranks
-            .clone()
-            .map(|rank| Counts::Pairwise {
-                input: ranks.clone().map(|target| of_pair(rank, target)).collect(),
-                output: ranks.clone().map(|source| of_pair(source, rank)).collect(),
-            })
-            .collect(),
-        Collective::AllGather | Collective::ReduceScatter if problem.uneven => {
-            let blocks = Counts::PerRank(ranks.clone().map(|rank| of_pair(rank, rank)).collect());
-            vec![blocks; problem.ranks]
-        }
-        _ => vec![Counts::Even(count); problem.ranks],
-    }
+/// No registered plan stores a result in two places of its own rank. This one does, and each rank reads another of the two.
+fn stores_twice() -> Plan {
+    let problem = Problem { collective: Collective::AllReduce, ranks: 2, root: 0, uneven: false, tiles: 1 };
+    Plan::new("stores_twice", problem, 1, |rank| {
+        let (other, scratch) = (peer(1 - rank), |slot| one(Buffer::Scratch, slot));
+        let keep = copy(one(Buffer::Input, 0), [scratch(0), scratch(1), other]);
+        let sources = if rank == 0 { [scratch(0), other] } else { [other, scratch(1)] };
+        let fold = reduce(Reduction::Final, sources, [one(Buffer::Output, 0)]);
+        Program { lanes: vec![vec![Step::Move(keep), Step::Move(fold)]], scratch: vec![0, 0] }
+    })
 }
 
 fn forms(collective: Collective) -> &'static [bool] {
@@ -55,14 +51,9 @@ fn every_registered_plan_is_proved_lowered() {
                 let checked = check(&plan).unwrap_or_else(|flaw| panic!("{} on {problem:?}: {flaw}", algorithm.name()));
                 let chunks = u64::from(plan.grid().blocks * plan.grid().tiles);
                 for count in [0, 1, 2, chunks.saturating_sub(1), 2 * chunks + 1] {
-                    for &in_place in forms(problem.collective) {
-                        let verdict = check_lowered(&checked, &counts(&problem, count), 4, in_place);
-                        let name = algorithm.name();
-                        verdict.unwrap_or_else(|flaw| {
-                            panic!("{name} on {problem:?}, count {count}, in place {in_place}: {flaw}")
-                        });
-                        proved += 1;
-                    }
+                    check_lowered_at(&checked, count)
+                        .unwrap_or_else(|flaw| panic!("{} on {problem:?}, count {count}: {flaw}", algorithm.name()));
+                    proved += forms(problem.collective).len();
                 }
             }
         }
@@ -75,10 +66,27 @@ fn samples_with_several_lanes_and_rendezvous_are_proved_lowered() {
     for plan in samples::all() {
         let checked = check(&plan).unwrap();
         for count in 0..=9 {
-            for &in_place in forms(plan.problem.collective) {
-                check_lowered(&checked, &counts(&plan.problem, count), 2, in_place)
-                    .unwrap_or_else(|flaw| panic!("{} with {count}, in place {in_place}: {flaw}", plan.algorithm));
-            }
+            check_lowered_at(&checked, count).unwrap_or_else(|flaw| panic!("{} with {count}: {flaw}", plan.algorithm));
         }
+    }
+}
+
+#[test]
+fn every_lowered_mutant_is_rejected_or_equivalent() {
+    let mut report = mutate::Report::default();
+    let of_registry = registry().iter().flat_map(|algorithm| {
+        (2..=5).flat_map(|ranks| problems(*algorithm, ranks)).map(|problem| algorithm.plan(&problem))
+    });
+    for plan in of_registry.chain(samples::all()).chain([stores_twice()]) {
+        let checked = check(&plan).unwrap();
+        let chunks = u64::from(plan.grid().blocks * plan.grid().tiles);
+        let counts = small_counts(&plan.problem, chunks + 1);
+        for &in_place in forms(plan.problem.collective) {
+            mutate::try_all(&checked, &counts, in_place, &mut report);
+        }
+    }
+    println!("{report}");
+    for change in mutate::Change::ALL {
+        assert!(report.of(change).rejected > 0, "no mutant by {change:?} was rejected:\n{report}");
     }
 }
