@@ -212,5 +212,6 @@ fn program(transfer: &Transfer) -> Lowered {
         }
         Direction::Receive => (instruction(vec![Source::Inbox(0)], Some(target), vec![]), vec![name], vec![]),
     };
-    Lowered { lanes: vec![vec![step]], inboxes, outboxes, input_bytes: bytes, output_bytes: bytes, scratch_bytes: 0 }
+    let lanes = vec![vec![step]];
+    Lowered { lanes, inboxes, outboxes, input_bytes: bytes, output_bytes: bytes, ..Lowered::default() }
 }
