@@ -149,9 +149,8 @@ struct Pass<'a> {
 
 impl Network {
     fn random(random: &mut Random) -> Network {
-        let mut layer = |count, inputs: usize| {
-            (0..count).map(|_| (2.0 * random.unit() - 1.0) / (inputs as f64).sqrt()).collect()
-        };
+        let mut layer =
+            |count, inputs: usize| (0..count).map(|_| (2.0 * random.unit() - 1.0) / (inputs as f64).sqrt()).collect();
         Network { hidden: layer(HIDDEN_WEIGHTS, FEATURES), output: layer(OUTPUT_WEIGHTS, HIDDEN) }
     }
 
@@ -189,8 +188,7 @@ impl Pass<'_> {
 
     /// Of half the squared error by the weights of the hidden layer.
     fn add_hidden_gradient(&self, output: &[f64], gradient: &mut [f64]) {
-        for ((neuron, activation), weight) in
-            gradient.chunks_exact_mut(FEATURES + 1).zip(&self.activations).zip(output)
+        for ((neuron, activation), weight) in gradient.chunks_exact_mut(FEATURES + 1).zip(&self.activations).zip(output)
         {
             let slope = self.error * weight * (1.0 - activation * activation);
             neuron.iter_mut().zip(self.row.iter().chain(&[1.0])).for_each(|(sum, input)| *sum += slope * input);
