@@ -130,9 +130,11 @@ impl Builder {
         if ranks == 0 {
             return Err(Error::new(ErrorKind::InvalidArgument, "a world of 0 ranks").remedy("ask for at least 1"));
         }
+        // What the environment prefers is meant for processes; only what it requires is meant for every pair of ranks.
+        let preferred = self.settings.transport;
         let settings = self.settings.or_environment(&|name| std::env::var(name).ok())?;
-        for wanted in [settings.transport, settings.require].into_iter().flatten() {
-            if wanted != TransportKind::Memory {
+        for wanted in [preferred, settings.require].into_iter().flatten() {
+            if wanted != TransportKind::Memory && ranks > 1 {
                 return Err(Error::new(
                     ErrorKind::Transport,
                     format!("threads of one process can't use the {wanted} transport"),

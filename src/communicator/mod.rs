@@ -115,19 +115,37 @@ impl Communicator {
     ///
     /// # Errors
     /// `InvalidArgument` for 0 ranks, `Resource` where there is no memory.
+    ///
+    /// ```
+    /// # use unisono::Communicator;
+    /// let ranks = Communicator::local(3)?;
+    /// assert!(ranks.iter().enumerate().all(|(rank, communicator)| communicator.rank() == rank && communicator.size() == 3));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn local(ranks: usize) -> Result<Vec<Communicator>> {
         Communicator::builder().local(ranks)
     }
 
     /// For everything that `from_env` and `local` leave at its default.
+    ///
+    /// ```
+    /// # use unisono::Communicator;
+    /// use std::time::Duration;
+    ///
+    /// let communicator = Communicator::builder().timeout(Duration::from_secs(20)).from_env()?;
+    /// assert_eq!(communicator.timeout(), Duration::from_secs(20));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn builder() -> Builder {
         Builder::default()
     }
 
+    /// This process's or thread's number in the communicator, from 0.
     pub fn rank(&self) -> Rank {
         self.rank
     }
 
+    /// The number of ranks.
     pub fn size(&self) -> usize {
         self.size
     }
@@ -137,11 +155,20 @@ impl Communicator {
         self.timeout
     }
 
+    /// From the next call on, on this rank.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
     }
 
     /// The transport to a rank; None to this rank itself.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, TransportKind};
+    /// let ranks = Communicator::local(2)?;
+    /// assert_eq!(ranks[0].transport_to(1), Some(TransportKind::Memory));
+    /// assert_eq!(ranks[0].transport_to(0), None);
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn transport_to(&self, peer: Rank) -> Option<TransportKind> {
         self.transports.get(peer).copied().flatten()
     }
@@ -154,6 +181,13 @@ impl Communicator {
     }
 
     /// One line: ranks, what transports were chosen, how much memory is shared.
+    ///
+    /// ```
+    /// # use unisono::Communicator;
+    /// let ranks = Communicator::local(4)?;
+    /// assert!(ranks[0].describe().contains("rank 0 of 4, 3 by memory"));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn describe(&self) -> String {
         let mut line =
             format!("communicator {:016x}: rank {} of {}", self.control.communicator(), self.rank, self.size);
@@ -172,6 +206,19 @@ impl Communicator {
 
     /// Why a call of this many bytes (nccl-tests convention) runs the algorithm that it runs: the same prices and the same
     /// decision as the call itself.
+    /// Prices every algorithm, and proves those near the best the first time they are: milliseconds. Does not communicate.
+    ///
+    /// # Errors
+    /// `Plan` where no algorithm serves the collective, as for `SendRecv`.
+    ///
+    /// ```
+    /// # use unisono::{Collective, Communicator};
+    /// let ranks = Communicator::local(4)?;
+    /// let explanation = ranks[0].explain(Collective::AllReduce, 1 << 20)?;
+    /// println!("{} in {:.0} µs", explanation.chosen, explanation.time_us);
+    /// assert_eq!(explanation.candidates[0].name, explanation.chosen);
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn explain(&self, collective: Collective, bytes: u64) -> Result<Explanation> {
         let counts = crate::plan::chunk::Counts::Even(0);
         let (dtype, op) = (DType::U8, None);
@@ -180,6 +227,14 @@ impl Communicator {
     }
 
     /// The last operations of this rank, oldest first: the record that is always on.
+    ///
+    /// ```
+    /// # use unisono::Communicator;
+    /// let mut alone = Communicator::local(1)?.pop().unwrap();
+    /// alone.barrier()?;
+    /// assert!(!alone.recent_operations().is_empty());
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn recent_operations(&self) -> Vec<Entry> {
         self.control.recorder.entries()
     }
@@ -192,6 +247,16 @@ impl Communicator {
     }
 
     /// What [`Communicator::abort`] does, for another thread to do while this one is blocked in a call.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ErrorKind};
+    /// let mut ranks = Communicator::local(2)?;
+    /// let abort = ranks[0].abort_handle();
+    /// std::thread::spawn(move || abort.abort());
+    /// // Rank 1 never comes, but this does not wait for the timeout.
+    /// assert_eq!(ranks[0].barrier().unwrap_err().kind(), ErrorKind::Aborted);
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn abort_handle(&self) -> AbortHandle {
         AbortHandle { rank: self.rank, control: self.control.clone() }
     }

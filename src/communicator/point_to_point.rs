@@ -62,6 +62,24 @@ impl Communicator {
     ///
     /// # Errors
     /// `InvalidArgument` for a rank out of range, `Timeout`, `PeerLost`, `Mismatch`.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// match communicator.rank() {
+    ///     0 => communicator.send(&[1u8, 2], 1)?,
+    ///     _ => {
+    ///         let mut data = [0u8; 2];
+    ///         communicator.recv(&mut data, 0)?;
+    ///         assert_eq!(data, [1, 2]);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn send<T: Element>(&mut self, data: &[T], to: Rank) -> Result<()> {
         self.group(|group| group.send(data, to))
     }
@@ -70,6 +88,24 @@ impl Communicator {
     ///
     /// # Errors
     /// As [`Communicator::send`].
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// match communicator.rank() {
+    ///     0 => communicator.send(&[1.5f32], 1)?,
+    ///     _ => {
+    ///         let mut data = [0.0f32];
+    ///         communicator.recv(&mut data, 0)?;
+    ///         assert_eq!(data, [1.5]);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn recv<T: Element>(&mut self, data: &mut [T], from: Rank) -> Result<()> {
         self.group(|group| group.recv(data, from))
     }

@@ -136,4 +136,17 @@ mod tests {
         let error = Settings::default().or_environment(&wrong).unwrap_err();
         assert!(error.to_string().contains("UNISONO_TIMEOUT=soon is not a number of seconds"), "{error}");
     }
+
+    #[test]
+    fn every_variable_that_is_read_is_a_known_one() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        let lookup = |name: &str| {
+            asked.borrow_mut().push(name.to_owned());
+            None
+        };
+        Settings::default().or_environment(&lookup).unwrap();
+        let asked = asked.into_inner();
+        assert_eq!(asked.len(), 5, "{asked:?}");
+        assert_eq!(crate::bootstrap::unknown_variables(asked.into_iter()), []);
+    }
 }

@@ -46,6 +46,16 @@ impl Communicator {
     ///
     /// # Errors
     /// As [`Communicator::split`].
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp};
+    /// let mut alone = Communicator::local(1)?.pop().unwrap();
+    /// let mut other = alone.duplicate()?;
+    /// let thread = std::thread::spawn(move || other.barrier());
+    /// alone.barrier()?; // in no order with the other one
+    /// thread.join().unwrap()?;
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn duplicate(&mut self) -> Result<Communicator> {
         let copy = self.split(Some(0), self.rank as i64)?;
         Ok(copy.expect("every rank gave the color"))
