@@ -288,11 +288,11 @@ impl Origin {
 
     fn connector(&self, id: u64, members: &[Rank]) -> crate::exec::links::Connect {
         match self {
-            Origin::Threads(_) => Box::new(|peer, _, _| unreachable!("threads reach rank {peer} through memory")),
+            Origin::Threads(_) => Box::new(|peer, _, _, _| unreachable!("threads reach rank {peer} through memory")),
             Origin::Processes(world) => {
                 let (world, members) = (world.world.clone(), members.to_vec());
-                Box::new(move |peer, channel, deadline| {
-                    world.open_stream(members[peer], tag(id, u64::from(channel)), deadline)
+                Box::new(move |peer, channel, deadline, hopeless| {
+                    world.open_stream_unless(members[peer], tag(id, u64::from(channel)), deadline, hopeless)
                 })
             }
         }

@@ -4,20 +4,24 @@ use super::call::{Call, fingerprint};
 use super::settings::Patience;
 use crate::control::{Control, describe_mismatch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::links::Links;
-use crate::exec::run::{Memory, Runner};
+use crate::exec::links::{Hope, Links};
+use crate::exec::run::{Memory, Runner, Standing};
 use crate::fork;
 use crate::plan::lower::{self, Lowered};
 use crate::reduce::Kernel;
 use crate::select::{Context, Selector};
 use crate::transport::arena::Bell;
 use crate::types::{Collective, Rank, ReduceOp};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ticket::Ticket;
 use super::waiting::Waiting;
+
+/// How much longer than an operation a connection for it may take: the operation's own timeout, which says more, comes first.
+const CONNECT_GRACE: Duration = Duration::from_secs(1);
 
 /// Calls of different shapes that stay prepared; the one that was not used for longest makes room.
 const PREPARED: usize = 256;
@@ -167,7 +171,7 @@ impl Engine {
         let index = match found {
             Some(index) => index,
             None => {
-                let shape = self.make_shape(call, timeout).map_err(|error| self.fail(error))?;
+                let shape = self.make_shape(call, timeout).map_err(|error| self.fail_before(call, error))?;
                 self.keep(shape)
             }
         };
@@ -206,7 +210,17 @@ impl Engine {
         });
         let digest = call.digest(checked.plan());
         let text = self.control.recorder.register(call.text(&checked.plan().algorithm));
-        let runner = self.make_runner(lowered, kernel, call.dtype.size(), timeout)?;
+        // Connecting may have to wait for peers: from here on they can see what this rank is about to do.
+        let sequence = self.sequence + 1;
+        self.control.recorder.enter(sequence, text, fingerprint(digest, sequence));
+        let (control, waiting) = (self.control.clone(), RefCell::new(Waiting::new(timeout)));
+        let hopeless = |peer| {
+            let standing = || Standing { waits_for: vec![peer], ..Standing::default() };
+            let look = || waiting.borrow_mut().look_around(&control, sequence, standing).err();
+            control.failure().or_else(look)
+        };
+        let hope = Hope { deadline: Instant::now() + timeout + CONNECT_GRACE, hopeless: &hopeless };
+        let runner = self.make_runner(lowered, kernel, call.dtype.size(), &hope)?;
         Ok(Shape { call: call.clone(), digest, runner, text, used: 0, scaled })
     }
 
@@ -216,13 +230,11 @@ impl Engine {
         lowered: Lowered,
         kernel: Option<Kernel>,
         element_bytes: usize,
-        timeout: Duration,
+        hope: &Hope<'_>,
     ) -> Result<Runner> {
-        let deadline = Instant::now() + timeout;
-        let inboxes =
-            lowered.inboxes.iter().map(|name| self.links.open_inbox(*name, deadline)).collect::<Result<_>>()?;
+        let inboxes = lowered.inboxes.iter().map(|name| self.links.open_inbox(*name, hope)).collect::<Result<_>>()?;
         let outboxes =
-            lowered.outboxes.iter().map(|(name, _)| self.links.open_outbox(*name, deadline)).collect::<Result<_>>()?;
+            lowered.outboxes.iter().map(|(name, _)| self.links.open_outbox(*name, hope)).collect::<Result<_>>()?;
         Ok(Runner::new(lowered, kernel, element_bytes, inboxes, outboxes))
     }
 
@@ -333,8 +345,11 @@ impl Engine {
         }
     }
 
-    fn fail(&mut self, error: Error) -> Error {
-        self.control.fail(error).on_rank(self.rank)
+    /// The error of a call that could not begin.
+    fn fail_before(&mut self, call: &Call, error: Error) -> Error {
+        let sequence = self.sequence + 1;
+        let error = self.root_cause(error, sequence);
+        self.control.fail(error.in_operation(call.collective.name(), sequence)).on_rank(self.rank)
     }
 
     /// Lets the front of the queue go as far as it can; true while operations are left.
