@@ -1,6 +1,7 @@
 //! The engine of one rank: prepares calls, runs them in order, waits, and says why when it waits in vain.
 
 use super::call::{Call, fingerprint};
+use super::diagnostics::Diagnostics;
 use super::settings::Patience;
 use crate::control::{Control, describe_mismatch};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,7 +35,8 @@ pub struct Engine {
     pub bell: Option<Bell>,
     pub patience: Patience,
     pub context: Arc<Context>,
-    pub generation: u32,
+    pub diagnostics: Diagnostics,
+    recorded: bool,
     pub sequence: u64,
     shapes: Vec<Shape>,
     /// The shape that was used last, tried first.
@@ -78,12 +80,12 @@ unsafe impl Send for Queued {}
 impl Engine {
     pub fn new(
         rank: Rank,
-        size: usize,
         links: Links,
         control: Arc<Control>,
         bell: Option<Bell>,
         patience: Patience,
         context: Arc<Context>,
+        diagnostics: Diagnostics,
     ) -> Engine {
         fork::watch();
         if let Some(bell) = &bell {
@@ -91,13 +93,14 @@ impl Engine {
         }
         Engine {
             rank,
-            size,
+            size: control.size(),
             links,
             control,
             bell,
             patience,
             context,
-            generation: fork::generation(),
+            diagnostics,
+            recorded: false,
             sequence: 0,
             shapes: Vec::new(),
             last: 0,
@@ -133,21 +136,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether this communicator may still be used, here.
-    pub fn guard(&self) -> Result<()> {
-        if self.generation != fork::generation() {
-            return Err(Error::new(
-                ErrorKind::Forked,
-                format!(
-                    "this communicator belongs to a parent process and can't be used in its forked child {}",
-                    std::process::id()
-                ),
-            )
-            .on_rank(self.rank)
-            .remedy("make a communicator of its own in the child"));
-        }
+    /// Whether this communicator may still be used.
+    pub fn guard(&mut self) -> Result<()> {
         if self.control.has_failed() {
-            return Err(self.failure());
+            let failure = self.failure();
+            return Err(self.recorded(failure));
         }
         Ok(())
     }
@@ -209,6 +202,7 @@ impl Engine {
             (kernel, vec![0; lowered.input_bytes as usize])
         });
         let digest = call.digest(checked.plan());
+        self.diagnostics.explain(self.rank, call, self.size, checked.plan());
         let text = self.control.recorder.register(call.text(&checked.plan().algorithm));
         // Connecting may have to wait for peers: from here on they can see what this rank is about to do.
         let sequence = self.sequence + 1;
@@ -311,7 +305,7 @@ impl Engine {
         if error.operation() == Some(operation) && error.sequence() == Some(sequence) {
             error = error.at_step(standing.step, standing.bytes);
         }
-        error
+        self.recorded(error)
     }
 
     /// What the data path saw is often a consequence: a mismatch of two ranks says little of the others, a closed connection
@@ -349,7 +343,16 @@ impl Engine {
     fn fail_before(&mut self, call: &Call, error: Error) -> Error {
         let sequence = self.sequence + 1;
         let error = self.root_cause(error, sequence);
-        self.control.fail(error.in_operation(call.collective.name(), sequence)).on_rank(self.rank)
+        let error = self.control.fail(error.in_operation(call.collective.name(), sequence)).on_rank(self.rank);
+        self.recorded(error)
+    }
+
+    /// Writes the record of the last operations, once, if that is wished; returns the error that led to it.
+    pub fn recorded(&mut self, error: Error) -> Error {
+        if !std::mem::replace(&mut self.recorded, true) {
+            self.diagnostics.record(&self.control, self.rank, &error);
+        }
+        error
     }
 
     /// Lets the front of the queue go as far as it can; true while operations are left.
@@ -432,9 +435,6 @@ impl Engine {
 
     /// Ends everything that runs: the communicator is given up. Never blocks but for a peer that is reading a piece now.
     pub fn shut_down(&mut self) {
-        if self.generation != fork::generation() {
-            return;
-        }
         if !self.queue.is_empty() {
             let gone = Error::new(
                 ErrorKind::Aborted,

@@ -92,6 +92,7 @@ impl Communicator {
     pub fn group<'a>(&mut self, fill: impl FnOnce(&mut Group<'a>)) -> Result<()> {
         let mut group = Group { transfers: Vec::new(), marker: PhantomData };
         fill(&mut group);
+        self.shared.check_process()?;
         let transfers = self.check_transfers(group.transfers)?;
         self.shared.lock().transfer(&transfers, self.timeout)
     }
@@ -147,7 +148,8 @@ impl Engine {
                 Ok(false) => {}
                 Err(error) => {
                     active.iter_mut().for_each(|one| one.runner.cancel(&mut self.links));
-                    return Err(self.control.fail(error).on_rank(self.rank));
+                    let error = self.control.fail(error).on_rank(self.rank);
+                    return Err(self.recorded(error));
                 }
             }
         }
