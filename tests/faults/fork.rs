@@ -4,6 +4,9 @@ use super::process::{expect_all, start, tell_all};
 use std::time::Duration;
 use unisono::{Communicator, ErrorKind, ReduceOp, Result};
 
+/// What a child reports that panicked.
+const PANICKED: i32 = 99;
+
 /// Forks, tries everything in the child, drops the communicator there, and tells what the child found. Called by a rank.
 pub fn use_in_a_child(communicator: &mut Communicator) -> String {
     // Its progress in the child is refused as well; dropped there, it must not disturb the operation here.
@@ -11,7 +14,8 @@ pub fn use_in_a_child(communicator: &mut Communicator) -> String {
     // SAFETY: the child runs our own code only, which takes no lock of the parent: that is what is tested; it leaves by `_exit`.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let wrong = in_child(communicator, started);
+        let run = std::panic::AssertUnwindSafe(|| in_child(communicator, started));
+        let wrong = std::panic::catch_unwind(run).unwrap_or(PANICKED);
         // SAFETY: ends the child without running what the parent has registered.
         unsafe { libc::_exit(wrong) }
     }
@@ -52,9 +56,9 @@ fn in_child(communicator: &mut Communicator, started: unisono::Handle<Vec<f32>>)
     results.push(started.wait().map(|_| ()));
     let refused = |result: &Result<()>| matches!(result, Err(error) if error.kind() == ErrorKind::Forked);
     let wrong = results.iter().position(|result| !refused(result)).map_or(0, |index| index as i32 + 1);
-    // The parent's copy lives on; this one is dropped as a child that ends in good order would.
-    let replaced = Communicator::local(1).expect("the child may have its own").pop().expect("one");
-    drop(std::mem::replace(communicator, replaced));
+    // The parent's copy lives on; this one is dropped as by a child that ends in good order.
+    // SAFETY: the child ends now without looking at it again.
+    unsafe { std::ptr::drop_in_place(communicator) };
     wrong
 }
 

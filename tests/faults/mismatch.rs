@@ -52,10 +52,11 @@ fn check(case: &Case, ranks: usize, odd_one: usize, got: &[Got], where_: &str) {
         assert!(case.independent || *calls_done == 0, "a result that can't be right: {what}");
         let group = |ranks: Vec<usize>| match (ranks[0], ranks.len()) {
             (first, 1) => format!("rank {first}: "),
-            _ => "ranks ".to_owned(),
+            (first, _) => format!("ranks {first}"),
         };
         let others = group((0..ranks).filter(|rank| *rank != odd_one).collect());
-        let at = |text: &str| message.find(text).unwrap_or_else(|| panic!("`{text}` is missing: {what}"));
+        let (_, groups) = message.split_once(": ").unwrap_or_else(|| panic!("no groups: {what}"));
+        let at = |text: &str| groups.find(text).unwrap_or_else(|| panic!("`{text}` is missing: {what}"));
         let (odd, others) = (at(&format!("rank {odd_one}: ")), at(&others));
         assert!(ranks == 2 || odd < others, "the smaller group comes first: {what}");
     }
