@@ -8,6 +8,7 @@
 //! stopped process keeps its sockets open and is not lost. Ranks that leave thin the mesh out: those that stay are linked as
 //! long as a way of neighbours that stayed is left between them.
 
+use super::dial::no_descriptors;
 use super::door::Door;
 use super::link::{Frame, MAX_QUEUED_BYTES};
 use super::mailbox::Mailbox;
@@ -74,6 +75,8 @@ pub(super) struct State {
     pub parked: Vec<Parked>,
     pub leaving: bool,
     pub ended: bool,
+    /// This process has no file descriptor for a connection that waits outside.
+    pub starved: bool,
 }
 
 pub(super) struct Shared {
@@ -135,6 +138,7 @@ impl Mesh {
             parked: Vec::new(),
             leaving: false,
             ended: false,
+            starved: false,
         };
         let shared =
             Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), bell, mailbox: Mailbox::default() });
@@ -231,7 +235,9 @@ impl Mesh {
     ) -> Result<Vec<T>, Vec<Rank>> {
         let missing =
             |state: &State| wanted.iter().copied().filter(|rank| has(state, *rank).is_none()).collect::<Vec<_>>();
-        self.wait_for(deadline, |state| (missing(state).is_empty() || Self::anyone_lost(state)).then_some(()));
+        self.wait_for(deadline, |state| {
+            (missing(state).is_empty() || Self::anyone_lost(state) || state.starved).then_some(())
+        });
         let state = self.shared.state();
         let found: Vec<T> = wanted.iter().filter_map(|rank| has(&state, *rank)).collect();
         if found.len() == wanted.len() { Ok(found) } else { Err(missing(&state)) }
@@ -246,6 +252,12 @@ impl Mesh {
         let state = self.shared.state();
         let rank = state.fates.iter().position(|fate| matches!(fate, Fate::Lost(_)))?;
         self.obituary(&state, rank)
+    }
+
+    /// The error of a process that can't let in who waits outside.
+    pub fn starved(&self) -> Option<Error> {
+        let error = || no_descriptors(&io::Error::from_raw_os_error(libc::EMFILE)).on_rank(self.rank);
+        self.shared.state().starved.then(error)
     }
 
     /// Blocks until that rank's connection has come.
@@ -278,6 +290,9 @@ impl Mesh {
                 None if Instant::now() >= deadline => break,
                 None => {}
             }
+        }
+        if let Some(error) = self.starved() {
+            return Err(error);
         }
         Err(Error::new(ErrorKind::Timeout, format!("rank {rank} did not connect in the time given"))
             .on_rank(self.rank)

@@ -271,15 +271,8 @@ impl Origin {
         let timeout = settings.timeout();
         let size = members.len();
         let diagnostics = settings.diagnostics.clone();
-        let engine = Engine::new(
-            rank,
-            links,
-            control.clone(),
-            bell.clone(),
-            patience,
-            context.clone(),
-            diagnostics.clone(),
-        );
+        let engine =
+            Engine::new(rank, links, control.clone(), bell.clone(), patience, context.clone(), diagnostics.clone());
         let generation = crate::fork::generation();
         let shared = Arc::new(Shared { engine: Mutex::new(engine), work: Condvar::new(), bell, generation, rank });
         if settings.progress == Progress::Thread {

@@ -100,7 +100,9 @@ mod tests {
 
     #[test]
     fn what_is_neither_yes_nor_no_is_refused() {
-        let with = |value: &'static str| Diagnostics::of_environment(&move |name| (name == "UNISONO_EXPLAIN").then(|| value.to_owned()));
+        let with = |value: &'static str| {
+            Diagnostics::of_environment(&move |name| (name == "UNISONO_EXPLAIN").then(|| value.to_owned()))
+        };
         assert!(with("1").unwrap().explain && !with("0").unwrap().explain);
         assert!(with("maybe").unwrap_err().to_string().contains("UNISONO_EXPLAIN=maybe is not 0 or 1"));
         let empty = Diagnostics::of_environment(&|name| (name == "UNISONO_RECORD").then(String::new));

@@ -143,6 +143,8 @@ impl Engine {
         }
         let mut waiting = Waiting::new(timeout);
         loop {
+            // Peers may be waiting for this rank in an operation that it has started.
+            self.drive();
             match self.move_transfers(&mut active, &mut waiting) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}

@@ -54,7 +54,9 @@ impl Waiting {
         let lines = control.lines(sequence);
         if let Some(mismatch) = describe_mismatch(sequence, &lines) {
             // Whoever has not answered yet may still: the error is worth a moment more.
-            if lines.iter().all(|peer| peer.line.is_some()) || now > self.asked.map_or(now, |(first, _)| first) + SILENT_AFTER {
+            if lines.iter().all(|peer| peer.line.is_some())
+                || now > self.asked.map_or(now, |(first, _)| first) + SILENT_AFTER
+            {
                 return Err(mismatch);
             }
             self.next_look = now + Duration::from_millis(10);

@@ -93,7 +93,10 @@ impl Recorder {
         Line {
             entered,
             finished: self.finished.load(Ordering::Acquire),
-            calls: (sequence.saturating_sub(TOLD - 1)..=sequence.min(entered)).rev().filter_map(|one| self.call(one)).collect(),
+            calls: (sequence.saturating_sub(TOLD - 1)..=sequence.min(entered))
+                .rev()
+                .filter_map(|one| self.call(one))
+                .collect(),
             pid: std::process::id(),
         }
     }
@@ -159,7 +162,11 @@ mod tests {
         assert!(last.ended_ns_ago.is_none() && last.call == "all_reduce f32 x 8");
         assert!(recorder.line(10).calls.is_empty(), "forgotten");
         assert_eq!(recorder.line(20).calls.iter().map(|call| call.sequence).collect::<Vec<_>>(), [20, 19, 18, 17]);
-        assert_eq!(recorder.line(KEPT as u64 + 11).calls[0].sequence, KEPT as u64 + 10, "what was not entered is not told");
+        assert_eq!(
+            recorder.line(KEPT as u64 + 11).calls[0].sequence,
+            KEPT as u64 + 10,
+            "what was not entered is not told"
+        );
         assert_eq!((recorder.line(20).entered, recorder.line(20).finished), (KEPT as u64 + 10, KEPT as u64 + 9));
     }
 }

@@ -13,8 +13,7 @@ fn world(ranks: usize, progress: Progress) -> Vec<Communicator> {
 fn each<R: Send>(world: Vec<Communicator>, body: impl Fn(Communicator) -> R + Sync) -> Vec<R> {
     std::thread::scope(|scope| {
         let body = &body;
-        let threads: Vec<_> =
-            world.into_iter().map(|communicator| scope.spawn(move || body(communicator))).collect();
+        let threads: Vec<_> = world.into_iter().map(|communicator| scope.spawn(move || body(communicator))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }
@@ -124,7 +123,10 @@ fn the_timeout_of_one_call_goes_before_the_communicators() {
     });
     assert!(started.elapsed() < NO_HANG);
     for error in results.into_iter().map(Result::unwrap_err) {
-        assert!(error.is_timeout() && names_rank(error.message(), 1) && error.operation() == Some("barrier"), "{error}");
+        assert!(
+            error.is_timeout() && names_rank(error.message(), 1) && error.operation() == Some("barrier"),
+            "{error}"
+        );
     }
 }
 

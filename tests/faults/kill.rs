@@ -6,17 +6,8 @@ use std::collections::HashSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-const COLLECTIVES: [&str; 9] = [
-    "all_reduce",
-    "all_gather",
-    "reduce_scatter",
-    "broadcast",
-    "reduce",
-    "gather",
-    "scatter",
-    "all_to_all",
-    "barrier",
-];
+const COLLECTIVES: [&str; 9] =
+    ["all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "gather", "scatter", "all_to_all", "barrier"];
 
 #[test]
 fn survivors_of_a_kill_name_the_victim() {
@@ -95,7 +86,10 @@ fn a_rank_that_leaves_early_is_named_and_nobody_waits_for_the_timeout() {
             tell_all(&mut processes, "call all_reduce f32 sum 1000 0");
             for process in &processes {
                 let failed = process.failed();
-                assert!(failed.kind == "peer_lost" && names_rank(&failed.message, ranks - 1), "{transport}: {failed:?}");
+                assert!(
+                    failed.kind == "peer_lost" && names_rank(&failed.message, ranks - 1),
+                    "{transport}: {failed:?}"
+                );
             }
             processes.into_iter().for_each(|process| process.end());
         }

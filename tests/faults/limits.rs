@@ -48,7 +48,12 @@ fn a_setting_that_cannot_be_right_is_one_sentence_with_its_name() {
         ("UNISONO_JOB_ID", ""),
         ("UNISONO_SECRET", ""),
     ] {
-        let mut environment = vec![("UNISONO_RANK", "0"), ("UNISONO_WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")];
+        let mut environment = vec![
+            ("UNISONO_RANK", "0"),
+            ("UNISONO_WORLD_SIZE", "2"),
+            ("MASTER_ADDR", "127.0.0.1"),
+            ("MASTER_PORT", "1"),
+        ];
         environment.retain(|(other, _)| *other != name);
         environment.push((name, value));
         let (status, stderr) = shell("unisono bench all_reduce --max 8", &environment);
@@ -70,7 +75,10 @@ fn a_misspelt_variable_is_warned_of_with_what_was_meant() {
 #[test]
 fn without_file_descriptors_the_job_ends_with_a_sentence() {
     for limit in [5, 9, 14] {
-        let (status, stderr) = shell(&format!("ulimit -n {limit}; unisono bench all_reduce --ranks 6 --max 8"), &[("UNISONO_TIMEOUT", "30")]);
+        let (status, stderr) = shell(
+            &format!("ulimit -n {limit}; unisono bench all_reduce --ranks 6 --max 8"),
+            &[("UNISONO_TIMEOUT", "30")],
+        );
         expect_sentence(status, &stderr, &["ulimit -n", "open files", "descriptor"]);
     }
 }
@@ -144,6 +152,9 @@ fn a_transport_that_is_required_and_not_had_is_an_error_on_all_ranks() {
         .collect();
     for process in &processes {
         let line = process.next_line();
-        assert!(line.starts_with("failed error transport ") && line.contains("rank 0 requires the shm transport"), "{line}");
+        assert!(
+            line.starts_with("failed error transport ") && line.contains("rank 0 requires the shm transport"),
+            "{line}"
+        );
     }
 }

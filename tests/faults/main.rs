@@ -28,8 +28,10 @@ struct Chance(u64);
 
 impl Chance {
     fn new(what: &str) -> Chance {
-        let time = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
-        let seed = std::env::var("UNISONO_SEED").ok().map_or_else(|| time() as u64, |seed| seed.parse().expect("a number"));
+        let time =
+            || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
+        let seed =
+            std::env::var("UNISONO_SEED").ok().map_or_else(|| time() as u64, |seed| seed.parse().expect("a number"));
         println!("{what}: replay with UNISONO_SEED={seed}");
         Chance(seed)
     }
@@ -63,8 +65,7 @@ impl Chance {
 /// Whether a text names a rank by the words `rank R`.
 fn names_rank(text: &str, rank: usize) -> bool {
     let words = format!("rank {rank}");
-    text.match_indices(&words)
-        .any(|(at, _)| !text[at + words.len()..].starts_with(|next: char| next.is_ascii_digit()))
+    text.match_indices(&words).any(|(at, _)| !text[at + words.len()..].starts_with(|next: char| next.is_ascii_digit()))
 }
 
 #[test]

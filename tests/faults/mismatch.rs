@@ -32,7 +32,12 @@ const CASES: &[Case] = &[
         others: &["broadcast f32 sum 50 0"],
         independent: true,
     },
-    Case { name: "another root, large", one: &["reduce f32 sum 70000 1"], others: &["reduce f32 sum 70000 0"], independent: true },
+    Case {
+        name: "another root, large",
+        one: &["reduce f32 sum 70000 1"],
+        others: &["reduce f32 sum 70000 0"],
+        independent: true,
+    },
 ];
 
 /// Calls after those of the case, at which a rank that had returned learns.
@@ -47,7 +52,10 @@ struct Got {
 
 fn check(case: &Case, ranks: usize, odd_one: usize, got: &[Got], where_: &str) {
     for (rank, Got { calls_done, kind, message }) in got.iter().enumerate() {
-        let what = format!("{}, {ranks} ranks, rank {odd_one} differs, {where_}: rank {rank} after {calls_done}: {message}", case.name);
+        let what = format!(
+            "{}, {ranks} ranks, rank {odd_one} differs, {where_}: rank {rank} after {calls_done}: {message}",
+            case.name
+        );
         assert_eq!(kind, "mismatch", "{what}");
         assert!(case.independent || *calls_done == 0, "a result that can't be right: {what}");
         let group = |ranks: Vec<usize>| match (ranks[0], ranks.len()) {

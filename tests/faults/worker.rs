@@ -132,7 +132,13 @@ impl Call {
             _ => panic!("unknown operation {op}"),
         };
         let number = |text: &str| text.parse().expect("a number");
-        Call { collective: collective.to_owned(), dtype: dtype.to_owned(), op, count: number(count), root: number(root) }
+        Call {
+            collective: collective.to_owned(),
+            dtype: dtype.to_owned(),
+            op,
+            count: number(count),
+            root: number(root),
+        }
     }
 
     pub fn run(&self, communicator: &mut Communicator, buffers: &mut Buffers) -> Result<(), Error> {

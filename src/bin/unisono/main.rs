@@ -6,6 +6,7 @@
 mod arguments;
 mod bench;
 mod check;
+mod doctor;
 mod failure;
 mod launch;
 mod os;
@@ -28,6 +29,7 @@ struct CommandLine {
 enum Subcommand {
     Bench(Box<bench::Arguments>),
     Check(check::Arguments),
+    Doctor(doctor::Arguments),
     Launch(launch::Arguments),
 }
 
@@ -41,6 +43,7 @@ fn run() -> Result<u8, Failure> {
     match line.command {
         Subcommand::Bench(arguments) => arguments.run(),
         Subcommand::Check(arguments) => arguments.run(),
+        Subcommand::Doctor(arguments) => arguments.run(),
         Subcommand::Launch(arguments) => arguments.run(),
     }
 }

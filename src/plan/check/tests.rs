@@ -373,3 +373,11 @@ fn every_mutant_is_rejected_or_equivalent() {
         assert!(report.of(change).rejected_by_both > 0, "the interpreter saw nothing of {change:?}:\n{report}");
     }
 }
+
+/// Three changes at once reach states that one does not: rendezvous that meet, circles of several kinds of waiting.
+#[test]
+fn mutants_of_mutants_are_rejected_or_equivalent() {
+    for seed in 0..4 {
+        println!("seed {seed}\n{}", mutate::try_far(&samples::all(), 25, seed));
+    }
+}
