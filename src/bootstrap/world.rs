@@ -224,14 +224,25 @@ impl World {
     /// [`ErrorKind::Timeout`], [`ErrorKind::PeerLost`], [`ErrorKind::Resource`]; [`ErrorKind::InvalidArgument`] for a rank that
     /// is this one or none; [`ErrorKind::Forked`].
     pub fn open_stream(&self, peer: Rank, tag: Tag, deadline: Instant) -> Result<TcpStream> {
+        self.open_stream_unless(peer, tag, deadline, &|| None)
+    }
+
+    /// As [`World::open_stream`], and ends early with the error that `hopeless` gives; it is asked some times a second.
+    pub fn open_stream_unless(
+        &self,
+        peer: Rank,
+        tag: Tag,
+        deadline: Instant,
+        hopeless: &dyn Fn() -> Option<Error>,
+    ) -> Result<TcpStream> {
         self.check_process()?;
         let links = self.links_to(peer)?;
         let stream = if self.rank < peer {
             let target = Target::Tcp(self.peers[peer].address);
             let request = Request::Stream { rank: self.rank, tag };
-            self.call(&target, peer, &request, deadline, &|| links.mesh.farewell_of(peer))?
+            self.call(&target, peer, &request, deadline, &|| hopeless().or_else(|| links.mesh.farewell_of(peer)))?
         } else {
-            links.mesh.take_parked(Purpose::Stream, peer, tag, deadline)?
+            links.mesh.take_parked(Purpose::Stream, peer, tag, deadline, hopeless)?
         };
         let Stream::Tcp(stream) = stream else { unreachable!("streams are let in over TCP alone") };
         stream.set_nonblocking(false).map_err(|error| self.broken(peer, "connection", &error))?;
@@ -250,7 +261,8 @@ impl World {
         match handle {
             Some(handle) => {
                 for member in &group[1..] {
-                    let stream = self.links_to(*member)?.mesh.take_parked(Purpose::Handle, *member, tag, deadline)?;
+                    let stream =
+                        self.links_to(*member)?.mesh.take_parked(Purpose::Handle, *member, tag, deadline, &|| None)?;
                     send_handle(&stream, handle.as_fd(), deadline)
                         .map_err(|error| self.broken(*member, "handing over a file", &error))?;
                 }

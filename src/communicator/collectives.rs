@@ -615,6 +615,7 @@ impl Communicator {
         buffers: Buffers<'_, T>,
         options: &Options,
     ) -> Result<Request> {
+        self.shared.check_process()?;
         if root >= self.size {
             return Err(self.invalid(format!("{collective}: root {root} is no rank of {}", self.size)));
         }

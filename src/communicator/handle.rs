@@ -63,6 +63,9 @@ impl<B: Send + 'static> Handle<B> {
     /// # Ok::<(), unisono::Error>(())
     /// ```
     pub fn poll_once(&mut self) -> bool {
+        if self.shared.check_process().is_err() {
+            return true;
+        }
         if !self.ticket.is_done() && self.progress == Progress::Caller {
             self.shared.lock().drive();
         }
@@ -74,19 +77,21 @@ impl<B: Send + 'static> Handle<B> {
     /// # Errors
     /// Those of the blocking call; the buffers are dropped then.
     pub fn wait(mut self) -> Result<B> {
-        wait_for(&self.ticket, &self.shared);
+        wait_for(&self.ticket, &self.shared)?;
         self.finish()
     }
 
     fn finish(&mut self) -> Result<B> {
+        self.shared.check_process()?;
         let buffers = self.buffers.take();
         self.ticket.result()?;
         buffers.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "this operation's buffers were given back before"))
     }
 }
 
-/// Moves operations on until this one is over.
-pub(super) fn wait_for(ticket: &Ticket, shared: &Shared) {
+/// Moves operations on until this one is over, and returns its outcome.
+pub(super) fn wait_for(ticket: &Ticket, shared: &Shared) -> Result<()> {
+    shared.check_process()?;
     while !ticket.is_done() {
         let mut engine = shared.lock();
         engine.drive();
@@ -94,6 +99,7 @@ pub(super) fn wait_for(ticket: &Ticket, shared: &Shared) {
             engine.rest();
         }
     }
+    ticket.result()
 }
 
 impl<B: Send + Unpin + 'static> Future for Handle<B> {

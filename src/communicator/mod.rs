@@ -6,6 +6,7 @@
 mod call;
 mod collectives;
 mod create;
+mod diagnostics;
 mod engine;
 mod handle;
 mod point_to_point;
@@ -27,13 +28,15 @@ pub use window::Window;
 use crate::control::Control;
 use crate::control::recorder::Entry;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
 use crate::select::{self, Context, Explanation};
 use crate::transport::TransportKind;
 use crate::transport::arena::Bell;
 use crate::types::{Collective, DType, Rank};
 use create::Origin;
+use diagnostics::Diagnostics;
 use engine::Engine;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 /// A group of ranks that make the same calls in the same order.
@@ -66,6 +69,7 @@ pub struct Communicator {
     transports: Vec<Option<TransportKind>>,
     shared_bytes: usize,
     context: Arc<Context>,
+    diagnostics: Diagnostics,
     control: Arc<Control>,
     shared: Arc<Shared>,
     origin: Origin,
@@ -80,9 +84,28 @@ pub(crate) struct Shared {
     work: Condvar,
     /// Rung to make a sleeping progress thread give the engine back.
     bell: Option<Bell>,
+    /// Of the process that made it.
+    generation: u32,
+    rank: Rank,
 }
 
 impl Shared {
+    /// Refuses a forked child, whose copy of the lock may be held for ever. To be asked before [`Shared::lock`].
+    fn check_process(&self) -> Result<()> {
+        if self.generation == fork::generation() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Forked,
+            format!(
+                "this communicator belongs to a parent process and can't be used in its forked child {}",
+                std::process::id()
+            ),
+        )
+        .on_rank(self.rank)
+        .remedy("make a communicator of its own in the child"))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Engine> {
         // A panic under this lock is our own mistake; what the engine holds stays sound, and other handles must still be able
         // to finish or fail.
@@ -240,8 +263,11 @@ impl Communicator {
     }
 
     /// Gives the communicator up on all ranks: whoever waits returns an error of kind `Aborted`. Never blocks; may be called
-    /// again.
+    /// again. In a forked child it does nothing.
     pub fn abort(&self) {
+        if self.shared.check_process().is_err() {
+            return;
+        }
         let error = Error::new(ErrorKind::Aborted, format!("rank {} called abort", self.rank)).with_peer(self.rank);
         self.control.fail(error);
     }
@@ -258,7 +284,7 @@ impl Communicator {
     /// # Ok::<(), unisono::Error>(())
     /// ```
     pub fn abort_handle(&self) -> AbortHandle {
-        AbortHandle { rank: self.rank, control: self.control.clone() }
+        AbortHandle { rank: self.rank, control: self.control.clone(), shared: Arc::downgrade(&self.shared) }
     }
 
     fn invalid(&self, what: impl Into<String>) -> Error {
@@ -268,6 +294,9 @@ impl Communicator {
 
 impl Drop for Communicator {
     fn drop(&mut self) {
+        if self.shared.check_process().is_err() {
+            return;
+        }
         if std::thread::panicking() {
             let error = Error::new(ErrorKind::PeerLost, format!("rank {} is gone: its thread panicked", self.rank));
             self.control.fail(error.with_peer(self.rank).remedy(format!("see the panic of rank {}", self.rank)));
@@ -289,11 +318,16 @@ impl std::fmt::Debug for Communicator {
 pub struct AbortHandle {
     rank: Rank,
     control: Arc<Control>,
+    shared: Weak<Shared>,
 }
 
 impl AbortHandle {
     /// See [`Communicator::abort`].
     pub fn abort(&self) {
+        // Once the communicator is gone there is nothing left to give up.
+        if self.shared.upgrade().is_none_or(|shared| shared.check_process().is_err()) {
+            return;
+        }
         let error = Error::new(ErrorKind::Aborted, format!("rank {} called abort", self.rank)).with_peer(self.rank);
         self.control.fail(error);
     }

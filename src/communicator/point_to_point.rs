@@ -7,6 +7,7 @@ use super::Communicator;
 use super::engine::Engine;
 use super::waiting::Waiting;
 use crate::error::Result;
+use crate::exec::links::Hope;
 use crate::exec::run::{Memory, Runner};
 use crate::plan::Buffer;
 use crate::plan::lower::{Instruction, Lowered, Place, Post, Source};
@@ -14,7 +15,7 @@ use crate::transport::LinkName;
 use crate::transport::arena::CHANNELS;
 use crate::types::{DType, Element, Rank};
 use std::marker::PhantomData;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CHANNEL: u16 = CHANNELS - 1;
 
@@ -127,6 +128,7 @@ impl Communicator {
     pub fn group<'a>(&mut self, fill: impl FnOnce(&mut Group<'a>)) -> Result<()> {
         let mut group = Group { transfers: Vec::new(), marker: PhantomData };
         fill(&mut group);
+        self.shared.check_process()?;
         let transfers = self.check_transfers(group.transfers)?;
         self.shared.lock().transfer(&transfers, self.timeout)
     }
@@ -164,9 +166,12 @@ struct Active {
 impl Engine {
     fn transfer(&mut self, transfers: &[Transfer], timeout: Duration) -> Result<()> {
         self.guard()?;
+        let control = self.control.clone();
+        let hope = Hope { deadline: Instant::now() + timeout, hopeless: &|_| control.failure() };
         let mut active = Vec::with_capacity(transfers.len());
         for &transfer in transfers {
-            let mut runner = self.make_runner(program(&transfer), None, transfer.dtype.size(), timeout)?;
+            let made = self.make_runner(program(&transfer), None, transfer.dtype.size(), &hope);
+            let mut runner = made.map_err(|error| self.control.fail(error).on_rank(self.rank))?;
             let memory = Memory::new(transfer.address, transfer.address);
             // SAFETY: the group borrowed the memory for as long as this runs, and `end_transfers` cancels before an error returns.
             unsafe { runner.begin(memory, fingerprint(transfer.dtype)) };
@@ -181,7 +186,8 @@ impl Engine {
                 Ok(false) => {}
                 Err(error) => {
                     active.iter_mut().for_each(|one| one.runner.cancel(&mut self.links));
-                    return Err(self.control.fail(error).on_rank(self.rank));
+                    let error = self.control.fail(error).on_rank(self.rank);
+                    return Err(self.recorded(error));
                 }
             }
         }

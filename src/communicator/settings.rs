@@ -1,5 +1,6 @@
 //! What a user may choose, and where each choice comes from.
 
+use super::diagnostics::Diagnostics;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::TransportKind;
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub struct Settings {
     pub progress: Progress,
     pub algorithm: Option<String>,
     pub shm_bytes: Option<usize>,
+    pub diagnostics: Diagnostics,
 }
 
 impl Settings {
@@ -55,6 +57,7 @@ impl Settings {
         if self.shm_bytes.is_none() {
             self.shm_bytes = lookup("UNISONO_SHM_BYTES").map(|text| bytes(&text)).transpose()?;
         }
+        self.diagnostics = Diagnostics::of_environment(lookup)?;
         if let Some(name) = &self.algorithm {
             crate::algorithm::find(name)?;
         }
@@ -66,7 +69,7 @@ impl Settings {
     }
 }
 
-fn refuse(variable: &str, text: &str, wanted: &str) -> Error {
+pub fn refuse(variable: &str, text: &str, wanted: &str) -> Error {
     Error::new(ErrorKind::Configuration, format!("{variable}={text} is not {wanted}"))
         .remedy(format!("set {variable} to {wanted}, or unset it"))
 }

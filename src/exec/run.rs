@@ -372,7 +372,8 @@ impl Runner {
             }
         }
         for (outgoing, (name, posts)) in self.outboxes.iter().zip(&self.lowered.outboxes) {
-            if outgoing.next < posts.len() && outgoing.sent > 0 || !outgoing.last_loan_is_back(links) {
+            let is_stuck = posts.get(outgoing.next).is_some_and(|post| self.ready_bytes(post) > outgoing.sent);
+            if is_stuck || !outgoing.last_loan_is_back(links) {
                 standing.waits_for.push(name.peer);
             }
         }
