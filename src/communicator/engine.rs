@@ -14,7 +14,7 @@ use crate::transport::arena::Bell;
 use crate::types::{Collective, Rank, ReduceOp};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::ticket::Ticket;
 use super::waiting::Waiting;
@@ -218,7 +218,7 @@ impl Engine {
         element_bytes: usize,
         timeout: Duration,
     ) -> Result<Runner> {
-        let deadline = Instant::now() + timeout;
+        let deadline = self.control.clock.now() + timeout;
         let inboxes =
             lowered.inboxes.iter().map(|name| self.links.open_inbox(*name, deadline)).collect::<Result<_>>()?;
         let outboxes =
@@ -259,7 +259,7 @@ impl Engine {
                 Err(error) => return Err(self.end_in_error(shape, sequence, error)),
             }
         }
-        let mut waiting = Waiting::new(timeout);
+        let mut waiting = Waiting::new(timeout, &self.control.clock);
         loop {
             match self.wait_once(shape, sequence, &mut waiting) {
                 Ok(true) => {
@@ -310,7 +310,7 @@ impl Engine {
             ErrorKind::PeerLost | ErrorKind::Aborted => Duration::from_millis(500),
             _ => return error,
         };
-        let deadline = Instant::now() + patience;
+        let deadline = self.control.clock.now() + patience;
         self.control.ask(sequence);
         loop {
             if let Some(known) = self.control.failure() {
@@ -318,7 +318,7 @@ impl Engine {
             }
             let lines = self.control.lines(sequence);
             let complete = lines.iter().all(|peer| peer.line.as_ref().is_some_and(|line| line.entered >= sequence));
-            let late = Instant::now() >= deadline;
+            let late = self.control.clock.now() >= deadline;
             if error.is_mismatch()
                 && (complete || late)
                 && let Some(mismatch) = describe_mismatch(sequence, &lines)
@@ -328,7 +328,7 @@ impl Engine {
             if late {
                 return error;
             }
-            std::thread::sleep(Duration::from_millis(2));
+            self.control.clock.sleep(Duration::from_millis(2));
             self.control.ask(sequence);
         }
     }
@@ -349,7 +349,7 @@ impl Engine {
                             let memory = self.queue[0].memory;
                             // SAFETY: whoever started the operation vouched for its memory.
                             let sequence = unsafe { self.begin(shape, memory) };
-                            Running { shape, sequence, waiting: Waiting::new(timeout) }
+                            Running { shape, sequence, waiting: Waiting::new(timeout, &self.control.clock) }
                         }
                         Err(error) => {
                             self.resolve_front(Err(error));

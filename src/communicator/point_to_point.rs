@@ -136,7 +136,7 @@ impl Engine {
             unsafe { runner.begin(memory, fingerprint(transfer.dtype)) };
             active.push(Active { transfer, runner, done: false });
         }
-        let mut waiting = Waiting::new(timeout);
+        let mut waiting = Waiting::new(timeout, &self.control.clock);
         loop {
             match self.move_transfers(&mut active, &mut waiting) {
                 Ok(true) => return Ok(()),

@@ -12,6 +12,8 @@
 //! - A broken link is an error of kind `PeerLost` that names the peer, at the next call.
 
 pub mod arena;
+#[cfg(test)]
+pub mod faulty;
 pub mod memory;
 pub mod ring;
 pub mod tcp;
@@ -81,12 +83,16 @@ impl std::fmt::Display for TransportKind {
 pub enum Outbox {
     Ring(ring::Sender),
     Tcp(tcp::Sender),
+    #[cfg(test)]
+    Faulty(faulty::Sender),
 }
 
 /// The receiving end of a link.
 pub enum Inbox {
     Ring(ring::Receiver),
     Tcp(tcp::Receiver),
+    #[cfg(test)]
+    Faulty(faulty::Receiver),
 }
 
 impl Outbox {
@@ -101,6 +107,8 @@ impl Outbox {
             match self {
                 Outbox::Ring(sender) => Ok(sender.push(head, data, available)),
                 Outbox::Tcp(sender) => sender.push(head, data, available),
+                #[cfg(test)]
+                Outbox::Faulty(sender) => sender.push(head, data, available),
             }
         }
     }
@@ -111,6 +119,8 @@ impl Outbox {
         match self {
             Outbox::Ring(sender) => sender.lend(head, loan, len),
             Outbox::Tcp(_) => unreachable!("memory is not lent over TCP"),
+            #[cfg(test)]
+            Outbox::Faulty(sender) => sender.lend(head, loan, len),
         }
     }
 
@@ -119,6 +129,8 @@ impl Outbox {
         match self {
             Outbox::Ring(sender) => sender.is_returned(number),
             Outbox::Tcp(_) => true,
+            #[cfg(test)]
+            Outbox::Faulty(sender) => sender.is_returned(number),
         }
     }
 
@@ -126,6 +138,8 @@ impl Outbox {
         match self {
             Outbox::Ring(sender) => sender.revoke(),
             Outbox::Tcp(_) => {}
+            #[cfg(test)]
+            Outbox::Faulty(sender) => sender.revoke(),
         }
     }
 
@@ -134,6 +148,8 @@ impl Outbox {
         match self {
             Outbox::Ring(_) => None,
             Outbox::Tcp(sender) => Some(sender.descriptor()),
+            #[cfg(test)]
+            Outbox::Faulty(_) => None,
         }
     }
 }
@@ -145,6 +161,8 @@ impl Inbox {
         match self {
             Inbox::Ring(receiver) => Ok(receiver.peek()),
             Inbox::Tcp(receiver) => receiver.peek(),
+            #[cfg(test)]
+            Inbox::Faulty(receiver) => receiver.peek(),
         }
     }
 
@@ -153,6 +171,8 @@ impl Inbox {
         match self {
             Inbox::Ring(receiver) => receiver.hold(),
             Inbox::Tcp(_) => true,
+            #[cfg(test)]
+            Inbox::Faulty(receiver) => receiver.hold(),
         }
     }
 
@@ -162,6 +182,8 @@ impl Inbox {
         match self {
             Inbox::Ring(receiver) => receiver.take(bytes, record_len, lent),
             Inbox::Tcp(receiver) => receiver.take(bytes, record_len),
+            #[cfg(test)]
+            Inbox::Faulty(receiver) => receiver.take(bytes, record_len),
         }
     }
 
@@ -170,6 +192,8 @@ impl Inbox {
         match self {
             Inbox::Ring(_) => None,
             Inbox::Tcp(receiver) => Some(receiver.descriptor()),
+            #[cfg(test)]
+            Inbox::Faulty(_) => None,
         }
     }
 }
