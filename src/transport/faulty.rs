@@ -100,7 +100,8 @@ pub struct Network {
 
 struct State {
     random: Random,
-    wires: HashMap<Ends, Wire>,
+    names: HashMap<Ends, usize>,
+    wires: Vec<Wire>,
     events: BinaryHeap<Reverse<Duration>>,
     moves: u64,
 }
@@ -149,7 +150,8 @@ impl Network {
     pub fn new(clock: Arc<VirtualClock>, seed: u64, weather: Weather, fault: Option<Fault>) -> Arc<Network> {
         let state = State {
             random: Random(seed),
-            wires: HashMap::new(),
+            names: HashMap::new(),
+            wires: Vec::new(),
             events: fault.iter().map(|fault| Reverse(fault.at)).collect(),
             moves: 0,
         };
@@ -173,6 +175,16 @@ impl Network {
             state.events.pop();
         }
         state.events.peek().map(|event| event.0)
+    }
+
+    /// The index of this wire, for both of its ends.
+    fn wire(&self, ends: Ends) -> usize {
+        let mut state = self.lock();
+        let State { names, wires, .. } = &mut *state;
+        *names.entry(ends).or_insert_with(|| {
+            wires.push(Wire::default());
+            wires.len() - 1
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -203,26 +215,26 @@ fn lost(peer: Rank) -> Error {
 pub struct Sender {
     network: Arc<Network>,
     ends: Ends,
+    wire: usize,
 }
 
 impl Sender {
     pub fn open(network: &Arc<Network>, from: Rank, to: Rank, channel: u16) -> Sender {
         let ends = Ends { from, to, channel };
-        network.lock().wires.entry(ends).or_default();
-        Sender { network: network.clone(), ends }
+        Sender { network: network.clone(), ends, wire: network.wire(ends) }
     }
 
     /// # Safety
     /// `data` must be readable for `available` bytes.
     pub unsafe fn push(&mut self, head: Head, data: *const u8, available: usize) -> Result<usize> {
-        let Sender { network, ends } = self;
+        let Sender { network, ends, wire: index } = self;
         if network.broken(*ends).is_some_and(|fault| fault.loud) {
             return Err(lost(ends.to));
         }
         let now = network.clock.elapsed();
         let mut state = network.lock();
         let state = &mut *state;
-        let wire = state.wires.get_mut(ends).expect("opened");
+        let wire = &mut state.wires[*index];
         let room = network.weather.capacity - wire.inside;
         if room == 0 || now < wire.refuses_until {
             return Ok(0);
@@ -237,41 +249,45 @@ impl Sender {
         // SAFETY: len <= available, which the caller vouches for.
         let bytes = unsafe { std::slice::from_raw_parts(data, len) }.to_vec();
         wire.inside += len;
-        send(network, state, *ends, head, Body::Bytes(bytes));
+        send(network, state, (*ends, *index), head, Body::Bytes(bytes));
         Ok(len)
     }
 
     pub fn lend(&mut self, head: Head, loan: Loan, len: u64) -> Option<u64> {
-        let Sender { network, ends } = self;
+        let Sender { network, ends, wire: index } = self;
         let Loan::Address(address) = loan else { unreachable!("a network without windows") };
         let mut state = network.lock();
         let state = &mut *state;
-        let wire = state.wires.get_mut(ends).expect("opened");
+        let wire = &mut state.wires[*index];
         if wire.loans.iter().filter(|loan| !loan.taken).count() >= network.weather.loans {
             return None;
         }
         let number = wire.loans.len();
         wire.loans.push(Borrowed::default());
-        send(network, state, *ends, head, Body::Lent { number, address: address.expose_provenance(), len: len as usize });
+        send(
+            network,
+            state,
+            (*ends, *index),
+            head,
+            Body::Lent { number, address: address.expose_provenance(), len: len as usize },
+        );
         Some(number as u64)
     }
 
     pub fn is_returned(&mut self, number: u64) -> bool {
         let now = self.network.clock.elapsed();
-        self.network.lock().wires[&self.ends].loans[number as usize].returned.is_some_and(|at| at <= now)
+        self.network.lock().wires[self.wire].loans[number as usize].returned.is_some_and(|at| at <= now)
     }
 
     pub fn revoke(&mut self) {
-        let mut state = self.network.lock();
-        let wire = state.wires.get_mut(&self.ends).expect("opened");
-        wire.loans.iter_mut().for_each(|loan| loan.revoked = true);
+        self.network.lock().wires[self.wire].loans.iter_mut().for_each(|loan| loan.revoked = true);
     }
 }
 
-fn send(network: &Network, state: &mut State, ends: Ends, head: Head, body: Body) {
-    let not_before = state.wires[&ends].last_arrival;
+fn send(network: &Network, state: &mut State, (ends, wire): (Ends, usize), head: Head, body: Body) {
+    let not_before = state.wires[wire].last_arrival;
     let arrives = network.arrival(state, ends, not_before);
-    let wire = state.wires.get_mut(&ends).expect("opened");
+    let wire = &mut state.wires[wire];
     wire.last_arrival = arrives.unwrap_or(wire.last_arrival);
     wire.packets.push_back(Packet { head, arrives, body });
     state.moves += 1;
@@ -281,6 +297,7 @@ fn send(network: &Network, state: &mut State, ends: Ends, head: Head, body: Body
 pub struct Receiver {
     network: Arc<Network>,
     ends: Ends,
+    wire: usize,
     /// Of the message that is being received.
     head: Head,
     /// What has come of it and was not taken, from `start`.
@@ -301,10 +318,10 @@ struct Lent {
 impl Receiver {
     pub fn open(network: &Arc<Network>, from: Rank, to: Rank, channel: u16) -> Receiver {
         let ends = Ends { from, to, channel };
-        network.lock().wires.entry(ends).or_default();
         Receiver {
             network: network.clone(),
             ends,
+            wire: network.wire(ends),
             head: Head { fingerprint: 0, message_bytes: 0 },
             buffer: Vec::new(),
             start: 0,
@@ -336,7 +353,7 @@ impl Receiver {
     fn receive(&mut self) {
         let now = self.network.clock.elapsed();
         let mut state = self.network.lock();
-        let packets = &mut state.wires.get_mut(&self.ends).expect("opened").packets;
+        let packets = &mut state.wires[self.wire].packets;
         while packets.front().and_then(|packet| packet.arrives).is_some_and(|arrives| arrives <= now) {
             if self.missing == 0 {
                 if self.start < self.buffer.len() || self.lent.is_some() {
@@ -361,11 +378,11 @@ impl Receiver {
 
     pub fn hold(&mut self) -> bool {
         let lent = self.lent.expect("peek showed a loan");
-        !self.network.lock().wires[&self.ends].loans[lent.number].revoked
+        !self.network.lock().wires[self.wire].loans[lent.number].revoked
     }
 
     pub fn take(&mut self, bytes: usize, record_len: usize) -> Taken {
-        let Receiver { network, ends, lent, .. } = self;
+        let Receiver { network, ends, wire, lent, .. } = self;
         let mut state = network.lock();
         let state = &mut *state;
         state.moves += 1;
@@ -376,14 +393,14 @@ impl Receiver {
                 if loan.len == 0 {
                     let back = Ends { from: ends.to, to: ends.from, ..*ends };
                     let returned = network.arrival(state, back, Duration::ZERO);
-                    let borrowed = &mut state.wires.get_mut(ends).expect("opened").loans[loan.number];
+                    let borrowed = &mut state.wires[*wire].loans[loan.number];
                     (borrowed.taken, borrowed.returned) = (true, returned);
                     *lent = None;
                 }
             }
             None => {
                 self.start += bytes;
-                state.wires.get_mut(ends).expect("opened").inside -= bytes;
+                state.wires[*wire].inside -= bytes;
             }
         }
         if bytes == record_len { Taken::All } else { Taken::Part }

@@ -208,8 +208,7 @@ impl Member {
             let input = if operation.in_place { output.cast_const() } else { outcome.input.as_ptr() };
             let memory = Memory::new(input, output);
             // SAFETY: the buffers stay where they are as long as the simulation, and are as large as any collective's.
-            let started =
-                unsafe { engine.start(operation.call.clone(), memory, TIMEOUT, outcome.ticket.clone()) };
+            let started = unsafe { engine.start(operation.call.clone(), memory, TIMEOUT, outcome.ticket.clone()) };
             if let Err(error) = started {
                 outcome.ticket.resolve(Err(error));
             }
@@ -270,11 +269,8 @@ fn whatever_the_order_of_deliveries_results_are_right() {
 
 #[test]
 fn whatever_breaks_every_survivor_ends_right_or_in_an_error_that_says_what() {
-    let tally = try_seeds(
-        "whatever_breaks_every_survivor_ends_right_or_in_an_error_that_says_what",
-        2000,
-        Scenario::broken,
-    );
+    let tally =
+        try_seeds("whatever_breaks_every_survivor_ends_right_or_in_an_error_that_says_what", 2000, Scenario::broken);
     if number("UNISONO_SEED").is_none() {
         assert!(tally.right > 100 && tally.errors > 100, "the faults come too early or too late: {tally:?}");
     }

@@ -53,12 +53,18 @@ impl Scenario {
         let ranks = 2 + random.below(8) as usize;
         let calls = 1 + random.below(3);
         let latency_ns = [1.0, 1e5][random.below(2) as usize];
+        let operations: Vec<_> = (0..calls).map(|_| Operation::seeded(&mut random, ranks)).collect();
+        let mut weather = Weather::seeded(&mut random);
+        // Large buffers in crumbs take long and show nothing new.
+        let largest = operations.iter().map(|one| one.buffer_bytes(ranks)).max().unwrap_or(0);
+        weather.largest_push = weather.largest_push.max(largest / 64);
+        weather.capacity = weather.capacity.max(largest / 32);
         Scenario {
             seed,
             ranks,
-            operations: (0..calls).map(|_| Operation::seeded(&mut random, ranks)).collect(),
+            operations,
             constants: Constants { latency_ns, message_ns: latency_ns / 4.0, ns_per_byte: 1.0 },
-            weather: Weather::seeded(&mut random),
+            weather,
             fault: None,
         }
     }
@@ -171,9 +177,7 @@ impl Operation {
             Collective::AllReduce => own.map(sum).collect(),
             Collective::Reduce if rank == root => own.map(sum).collect(),
             Collective::Broadcast => own.map(|index| self.element(root, index)).collect(),
-            Collective::ReduceScatter | Collective::ReduceScatterV => {
-                own.map(|index| sum(own_start + index)).collect()
-            }
+            Collective::ReduceScatter | Collective::ReduceScatterV => own.map(|index| sum(own_start + index)).collect(),
             Collective::Scatter => own.map(|index| self.element(root, own_start + index)).collect(),
             Collective::AllGather | Collective::AllGatherV => gathered(),
             Collective::Gather if rank == root => gathered(),
