@@ -14,7 +14,10 @@
 pub mod arena;
 #[cfg(test)]
 pub mod faulty;
+mod flow;
 pub mod memory;
+#[cfg(all(test, loom))]
+mod models;
 pub mod ring;
 pub mod tcp;
 
