@@ -5,6 +5,7 @@ use super::engine::Engine;
 use super::settings::{Patience, Settings};
 use super::{Communicator, Progress, Shared};
 use crate::bootstrap::{ControlSink, Job, World};
+use crate::clock::Clock;
 use crate::control::{Control, Hub, Outlet, communicator_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::links::{Links, Path};
@@ -352,7 +353,7 @@ impl ThreadWorld {
         let path = |peer: Rank| (peer != rank).then(|| Path::Arena { arena: arena.clone(), own: rank, peer });
         Ok(Ground {
             paths: (0..size).map(path).collect(),
-            control: Control::new(id, rank, members.to_vec(), Outlet::Hub(hub)),
+            control: Control::new(id, rank, members.to_vec(), Outlet::Hub(hub), Clock::Real),
             arena: Some((arena, rank)),
             local_ranks: size,
         })
@@ -385,7 +386,7 @@ impl ProcessWorld {
             }
             _ => Some(Path::Tcp),
         };
-        let control = Control::new(id, rank, members.to_vec(), Outlet::Mesh(self.world.clone()));
+        let control = Control::new(id, rank, members.to_vec(), Outlet::Mesh(self.world.clone()), Clock::Real);
         self.controls.by_communicator.lock().expect("no panic under this lock").insert(id, Arc::downgrade(&control));
         Ok(Ground {
             paths: members.iter().map(path).collect(),

@@ -16,7 +16,7 @@ use crate::types::{Collective, Rank, ReduceOp};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::ticket::Ticket;
 use super::waiting::Waiting;
@@ -207,13 +207,13 @@ impl Engine {
         // Connecting may have to wait for peers: from here on they can see what this rank is about to do.
         let sequence = self.sequence + 1;
         self.control.recorder.enter(sequence, text, fingerprint(digest, sequence));
-        let (control, waiting) = (self.control.clone(), RefCell::new(Waiting::new(timeout)));
+        let (control, waiting) = (self.control.clone(), RefCell::new(Waiting::new(timeout, &self.control.clock)));
         let hopeless = |peer| {
             let standing = || Standing { waits_for: vec![peer], ..Standing::default() };
             let look = || waiting.borrow_mut().look_around(&control, sequence, standing).err();
             control.failure().or_else(look)
         };
-        let hope = Hope { deadline: Instant::now() + timeout + CONNECT_GRACE, hopeless: &hopeless };
+        let hope = Hope { deadline: self.control.clock.now() + timeout + CONNECT_GRACE, hopeless: &hopeless };
         let runner = self.make_runner(lowered, kernel, call.dtype.size(), &hope)?;
         Ok(Shape { call: call.clone(), digest, runner, text, used: 0, scaled })
     }
@@ -265,7 +265,7 @@ impl Engine {
                 Err(error) => return Err(self.end_in_error(shape, sequence, error)),
             }
         }
-        let mut waiting = Waiting::new(timeout);
+        let mut waiting = Waiting::new(timeout, &self.control.clock);
         loop {
             match self.wait_once(shape, sequence, &mut waiting) {
                 Ok(true) => {
@@ -316,7 +316,7 @@ impl Engine {
             ErrorKind::PeerLost | ErrorKind::Aborted => Duration::from_millis(500),
             _ => return error,
         };
-        let deadline = Instant::now() + patience;
+        let deadline = self.control.clock.now() + patience;
         self.control.ask(sequence);
         loop {
             if let Some(known) = self.control.failure() {
@@ -324,7 +324,7 @@ impl Engine {
             }
             let lines = self.control.lines(sequence);
             let complete = lines.iter().all(|peer| peer.line.as_ref().is_some_and(|line| line.entered >= sequence));
-            let late = Instant::now() >= deadline;
+            let late = self.control.clock.now() >= deadline;
             if error.is_mismatch()
                 && (complete || late)
                 && let Some(mismatch) = describe_mismatch(sequence, &lines)
@@ -334,7 +334,7 @@ impl Engine {
             if late {
                 return error;
             }
-            std::thread::sleep(Duration::from_millis(2));
+            self.control.clock.sleep(Duration::from_millis(2));
             self.control.ask(sequence);
         }
     }
@@ -367,7 +367,7 @@ impl Engine {
                             let memory = self.queue[0].memory;
                             // SAFETY: whoever started the operation vouched for its memory.
                             let sequence = unsafe { self.begin(shape, memory) };
-                            Running { shape, sequence, waiting: Waiting::new(timeout) }
+                            Running { shape, sequence, waiting: Waiting::new(timeout, &self.control.clock) }
                         }
                         Err(error) => {
                             self.resolve_front(Err(error));

@@ -12,6 +12,8 @@ mod handle;
 mod point_to_point;
 mod scope;
 mod settings;
+#[cfg(test)]
+mod simulation;
 mod split;
 mod ticket;
 mod waiting;

@@ -15,7 +15,7 @@ use crate::transport::LinkName;
 use crate::transport::arena::CHANNELS;
 use crate::types::{DType, Element, Rank};
 use std::marker::PhantomData;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const CHANNEL: u16 = CHANNELS - 1;
 
@@ -167,7 +167,7 @@ impl Engine {
     fn transfer(&mut self, transfers: &[Transfer], timeout: Duration) -> Result<()> {
         self.guard()?;
         let control = self.control.clone();
-        let hope = Hope { deadline: Instant::now() + timeout, hopeless: &|_| control.failure() };
+        let hope = Hope { deadline: control.clock.now() + timeout, hopeless: &|_| control.failure() };
         let mut active = Vec::with_capacity(transfers.len());
         for &transfer in transfers {
             let made = self.make_runner(program(&transfer), None, transfer.dtype.size(), &hope);
@@ -177,7 +177,7 @@ impl Engine {
             unsafe { runner.begin(memory, fingerprint(transfer.dtype)) };
             active.push(Active { transfer, runner, done: false });
         }
-        let mut waiting = Waiting::new(timeout);
+        let mut waiting = Waiting::new(timeout, &self.control.clock);
         loop {
             // Peers may be waiting for this rank in an operation that it has started.
             self.drive();

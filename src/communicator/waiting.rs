@@ -1,6 +1,7 @@
 //! Patience: how a rank waits once spinning was in vain, when it looks around, and what it says when time is up.
 
 use super::settings::Patience;
+use crate::clock::Clock;
 use crate::control::{Control, PeerLine, describe_mismatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::links::Links;
@@ -20,6 +21,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(1);
 const ANSWER_AGE: Duration = Duration::from_millis(50);
 
 pub struct Waiting {
+    clock: Clock,
     started: Instant,
     timeout: Duration,
     rounds: u32,
@@ -29,9 +31,9 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    pub fn new(timeout: Duration) -> Waiting {
-        let started = Instant::now();
-        Waiting { started, timeout, rounds: 0, next_look: started + ASK_AFTER.min(timeout / 2), asked: None }
+    pub fn new(timeout: Duration, clock: &Clock) -> Waiting {
+        let (clock, started) = (clock.clone(), clock.now());
+        Waiting { clock, started, timeout, rounds: 0, next_look: started + ASK_AFTER.min(timeout / 2), asked: None }
     }
 
     /// From time to time: are the others in the same call, are they there at all, is time up?
@@ -40,7 +42,7 @@ impl Waiting {
         if self.rounds < 64 && !self.rounds.is_multiple_of(16) {
             return Ok(());
         }
-        let now = Instant::now();
+        let now = self.clock.now();
         if now < self.next_look {
             return Ok(());
         }
@@ -81,7 +83,7 @@ impl Waiting {
 
     /// For operations that are the affair of two ranks only.
     pub fn check_deadline(&mut self, control: &Control, what: &str, standing: impl FnOnce() -> Standing) -> Result<()> {
-        let now = Instant::now();
+        let now = self.clock.now();
         if self.rounds < 64 || now < self.next_look {
             return Ok(());
         }
@@ -159,7 +161,7 @@ impl Waiting {
             std::thread::yield_now();
             return Ok(false);
         }
-        let left = (self.started + self.timeout).saturating_duration_since(Instant::now());
+        let left = (self.started + self.timeout).saturating_duration_since(self.clock.now());
         let nap = patience.longest_sleep.min(left.max(Duration::from_millis(1)));
         runner.descriptors(links, descriptors);
         match bell {

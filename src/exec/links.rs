@@ -2,6 +2,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::arena::{Arena, Reach, Window};
+#[cfg(test)]
+use crate::transport::faulty;
 use crate::transport::{Inbox, LinkName, Loan, Outbox, TransportKind, ring, tcp};
 use crate::types::Rank;
 use std::collections::HashMap;
@@ -16,6 +18,9 @@ pub enum Path {
     Arena { arena: Arc<Arena>, own: usize, peer: usize },
     /// Through a connection that the connector makes.
     Tcp,
+    /// Through a network of tests.
+    #[cfg(test)]
+    Faulty(Arc<faulty::Network>),
 }
 
 impl Path {
@@ -26,6 +31,8 @@ impl Path {
                 Reach::Processes => TransportKind::Shm,
             },
             Path::Tcp => TransportKind::Tcp,
+            #[cfg(test)]
+            Path::Faulty(_) => TransportKind::Memory,
         }
     }
 }
@@ -94,6 +101,11 @@ impl Links {
                 (Outbox::Ring(sender), arena.reach() == Reach::Threads)
             }
             Path::Tcp => (Outbox::Tcp(tcp::Sender::new(name.peer, self.stream(name, hope)?)), false),
+            #[cfg(test)]
+            Path::Faulty(network) => {
+                let sender = faulty::Sender::open(&network, self.rank, name.peer, name.channel);
+                (Outbox::Faulty(sender), network.lends())
+            }
         };
         self.outboxes.push(outbox);
         self.threads.push(threads);
@@ -109,6 +121,10 @@ impl Links {
         let inbox = match self.path_to(name.peer) {
             Path::Arena { arena, own, peer } => Inbox::Ring(ring::Receiver::open(&arena, peer, own, name.channel)),
             Path::Tcp => Inbox::Tcp(tcp::Receiver::new(name.peer, self.stream(name, hope)?)),
+            #[cfg(test)]
+            Path::Faulty(network) => {
+                Inbox::Faulty(faulty::Receiver::open(&network, name.peer, self.rank, name.channel))
+            }
         };
         self.inboxes.push(inbox);
         self.inbox_peers.push(name.peer);
@@ -205,6 +221,8 @@ impl Links {
         self.paths.iter().flatten().find_map(|path| match path {
             Path::Arena { arena, .. } => Some(arena),
             Path::Tcp => None,
+            #[cfg(test)]
+            Path::Faulty(_) => None,
         })
     }
 }
