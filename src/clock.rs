@@ -1,7 +1,63 @@
-//! A clock that costs a few nanoseconds, for records that are always written.
+//! Time: the clock that deadlines are measured on, and a cheap one for records that are always written.
 
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// What waiting code takes for the time: the system's, or in tests one that moves only when told to.
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    #[default]
+    Real,
+    #[cfg(test)]
+    Virtual(std::sync::Arc<VirtualClock>),
+}
+
+impl Clock {
+    pub fn now(&self) -> Instant {
+        match self {
+            Clock::Real => Instant::now(),
+            #[cfg(test)]
+            Clock::Virtual(clock) => clock.now(),
+        }
+    }
+
+    /// Blocks for this long; a virtual clock moves on instead.
+    pub fn sleep(&self, duration: Duration) {
+        match self {
+            Clock::Real => std::thread::sleep(duration),
+            #[cfg(test)]
+            Clock::Virtual(clock) => clock.advance(duration),
+        }
+    }
+}
+
+/// A time of its own, shared by all that run under it.
+#[cfg(test)]
+#[derive(Debug)]
+pub struct VirtualClock {
+    origin: Instant,
+    elapsed_ns: std::sync::atomic::AtomicU64,
+}
+
+#[cfg(test)]
+impl VirtualClock {
+    pub fn new() -> VirtualClock {
+        VirtualClock { origin: Instant::now(), elapsed_ns: 0.into() }
+    }
+
+    /// Since this clock was made.
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.elapsed_ns.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    pub fn now(&self) -> Instant {
+        self.origin + self.elapsed()
+    }
+
+    pub fn advance(&self, duration: Duration) {
+        self.elapsed_ns.fetch_add(duration.as_nanos() as u64, std::sync::atomic::Ordering::Relaxed);
+    }
+}
 
 /// Ticks since some moment, of a length that [`nanoseconds`] knows. Never 0 in practice.
 #[inline]

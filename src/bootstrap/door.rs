@@ -5,7 +5,7 @@
 
 use super::message::Request;
 use super::secret::{Challenge, Key, Refusal};
-use super::socket::{Listener, Stream, Watch};
+use super::socket::{Listener, Stream, Watch, wait};
 use crate::error::Result;
 use std::collections::VecDeque;
 use std::fmt;
@@ -81,15 +81,28 @@ pub(super) struct Door {
     pending: VecDeque<Pending>,
     turned_away: TurnedAway,
     resting_until: Option<Instant>,
+    starved: bool,
 }
 
 impl Door {
     pub fn new(listeners: Vec<Listener>, key: Key) -> Door {
-        Door { listeners, key, pending: VecDeque::new(), turned_away: TurnedAway::default(), resting_until: None }
+        Door {
+            listeners,
+            key,
+            pending: VecDeque::new(),
+            turned_away: TurnedAway::default(),
+            resting_until: None,
+            starved: false,
+        }
     }
 
     pub fn turned_away(&self) -> TurnedAway {
         self.turned_away
+    }
+
+    /// Whether someone waits outside for whom this process has no file descriptor, and nobody in the hall could make room.
+    pub fn is_starved(&self) -> bool {
+        self.starved
     }
 
     /// Adds what to wait for.
@@ -135,17 +148,22 @@ impl Door {
 
     fn accept_from(&mut self, index: usize, now: Instant) -> Result<()> {
         for _ in 0..ACCEPTS_PER_TURN {
+            // Asked first, since without a free descriptor the kernel would refuse to accept even nobody.
+            if !has_caller(&self.listeners[index]) {
+                break;
+            }
             match self.listeners[index].accept() {
-                Ok(stream) => self.admit(stream, now)?,
+                Ok(stream) => {
+                    self.starved = false;
+                    self.admit(stream, now)?;
+                }
                 Err(error) if is_out_of_descriptors(&error) => {
-                    // One less in the hall frees a descriptor for who comes next.
-                    if self.pending.pop_front().is_some() {
-                        self.turned_away.silent += 1;
-                    }
+                    // Who is in the hall makes room within their patience.
+                    self.starved = self.pending.is_empty();
                     self.resting_until = Some(now + REST);
                     break;
                 }
-                // Nobody there, or who was there has gone again.
+                // Who was there has gone again.
                 Err(_) => break,
             }
         }
@@ -207,6 +225,13 @@ impl Pending {
     }
 }
 
+fn has_caller(listener: &Listener) -> bool {
+    let mut watch = [Watch::readable(listener.as_fd())];
+    // A wait that fails looks like nobody; the next turn asks again.
+    let _ = wait(&mut watch, Some(Instant::now()));
+    watch[0].is_ready()
+}
+
 /// Whether the process or the host has no file descriptor left.
 pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
@@ -233,7 +258,7 @@ mod tests {
     fn serve_when_ready(door: &mut Door, now: Instant) -> Vec<(Stream, Request)> {
         let mut watches = Vec::new();
         door.watch(&mut watches);
-        crate::bootstrap::socket::wait(&mut watches, Some(Instant::now() + Duration::from_secs(60))).unwrap();
+        wait(&mut watches, Some(Instant::now() + Duration::from_secs(60))).unwrap();
         door.serve(&watches, now).unwrap()
     }
 

@@ -8,6 +8,7 @@
 //! stopped process keeps its sockets open and is not lost. Ranks that leave thin the mesh out: those that stay are linked as
 //! long as a way of neighbours that stayed is left between them.
 
+use super::dial::no_descriptors;
 use super::door::Door;
 use super::link::{Frame, MAX_QUEUED_BYTES};
 use super::mailbox::Mailbox;
@@ -26,6 +27,9 @@ use std::time::{Duration, Instant};
 
 /// How long a goodbye may take.
 pub(super) const FAREWELL: Duration = Duration::from_millis(100);
+
+/// How often whoever waits for a connection asks whether there is still hope.
+const ASK_HOPE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What is known of a rank.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +75,8 @@ pub(super) struct State {
     pub parked: Vec<Parked>,
     pub leaving: bool,
     pub ended: bool,
+    /// This process has no file descriptor for a connection that waits outside.
+    pub starved: bool,
 }
 
 pub(super) struct Shared {
@@ -132,6 +138,7 @@ impl Mesh {
             parked: Vec::new(),
             leaving: false,
             ended: false,
+            starved: false,
         };
         let shared =
             Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), bell, mailbox: Mailbox::default() });
@@ -228,7 +235,9 @@ impl Mesh {
     ) -> Result<Vec<T>, Vec<Rank>> {
         let missing =
             |state: &State| wanted.iter().copied().filter(|rank| has(state, *rank).is_none()).collect::<Vec<_>>();
-        self.wait_for(deadline, |state| (missing(state).is_empty() || Self::anyone_lost(state)).then_some(()));
+        self.wait_for(deadline, |state| {
+            (missing(state).is_empty() || Self::anyone_lost(state) || state.starved).then_some(())
+        });
         let state = self.shared.state();
         let found: Vec<T> = wanted.iter().filter_map(|rank| has(&state, *rank)).collect();
         if found.len() == wanted.len() { Ok(found) } else { Err(missing(&state)) }
@@ -245,24 +254,50 @@ impl Mesh {
         self.obituary(&state, rank)
     }
 
+    /// The error of a process that can't let in who waits outside.
+    pub fn starved(&self) -> Option<Error> {
+        let error = || no_descriptors(&io::Error::from_raw_os_error(libc::EMFILE)).on_rank(self.rank);
+        self.shared.state().starved.then(error)
+    }
+
     /// Blocks until that rank's connection has come.
     ///
     /// # Errors
-    /// [`ErrorKind::PeerLost`] if the rank is gone, [`ErrorKind::Timeout`].
-    pub fn take_parked(&self, purpose: Purpose, rank: Rank, tag: Tag, deadline: Instant) -> Result<Stream> {
-        let waited = self.wait_for(deadline, |state| {
-            let is_wanted = |parked: &Parked| (parked.purpose, parked.rank, parked.tag) == (purpose, rank, tag);
-            match state.parked.iter().position(is_wanted) {
-                Some(index) => Some(Ok(state.parked.swap_remove(index).stream)),
-                None => self.obituary(state, rank).map(Err),
+    /// [`ErrorKind::PeerLost`] if the rank is gone, [`ErrorKind::Timeout`], and whatever `hopeless` says meanwhile.
+    pub fn take_parked(
+        &self,
+        purpose: Purpose,
+        rank: Rank,
+        tag: Tag,
+        deadline: Instant,
+        hopeless: &dyn Fn() -> Option<Error>,
+    ) -> Result<Stream> {
+        loop {
+            // Before the rank's own fate: the reason why it left may be known.
+            if let Some(error) = hopeless() {
+                return Err(error);
             }
-        });
-        waited.unwrap_or_else(|| {
-            Err(Error::new(ErrorKind::Timeout, format!("rank {rank} did not connect in the time given"))
-                .on_rank(self.rank)
-                .with_peer(rank)
-                .remedy(format!("look at what rank {rank} does, or give a longer timeout")))
-        })
+            let waited = self.wait_for(deadline.min(Instant::now() + ASK_HOPE_INTERVAL), |state| {
+                let is_wanted = |parked: &Parked| (parked.purpose, parked.rank, parked.tag) == (purpose, rank, tag);
+                match state.parked.iter().position(is_wanted) {
+                    Some(index) => Some(Ok(state.parked.swap_remove(index).stream)),
+                    None => self.obituary(state, rank).map(Err),
+                }
+            });
+            match waited {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => return Err(hopeless().unwrap_or(error)),
+                None if Instant::now() >= deadline => break,
+                None => {}
+            }
+        }
+        if let Some(error) = self.starved() {
+            return Err(error);
+        }
+        Err(Error::new(ErrorKind::Timeout, format!("rank {rank} did not connect in the time given"))
+            .on_rank(self.rank)
+            .with_peer(rank)
+            .remedy(format!("look at what rank {rank} does, or give a longer timeout")))
     }
 
     /// Says goodbye and ends the thread; takes at most about twice [`FAREWELL`].

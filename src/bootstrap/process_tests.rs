@@ -41,8 +41,11 @@ fn a_process_that_plays_a_rank() {
         return;
     }
     let job = Job::from_environment(&|name| std::env::var(name).ok()).unwrap();
-    let world = World::join(&job, b"", soon()).unwrap();
     let printing = Arc::new(Printing(Mutex::new(std::io::stdout())));
+    let world = match World::join(&job, b"", soon()) {
+        Ok(world) => world,
+        Err(error) => return printing.print(format_args!("failed {}", error.kind().name())),
+    };
     printing.print(format_args!("joined"));
     world.set_sink(printing);
     for line in std::io::stdin().lines() {
@@ -59,7 +62,11 @@ struct Process {
 
 impl Process {
     fn spawn(environment: &[(&str, String)]) -> Process {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = Command::new("/bin/sh");
+        // The limit of open files goes first, and the shell makes way for the rank.
+        command
+            .args(["-c", r#"[ -z "$FILES" ] || ulimit -n "$FILES"; exec "$0" "$@""#])
+            .arg(std::env::current_exe().unwrap());
         command.args(["--exact", "bootstrap::process_tests::a_process_that_plays_a_rank", "--nocapture", "-q"]);
         command.env(ROLE, "1").envs(environment.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -97,17 +104,21 @@ impl Drop for Process {
 }
 
 fn start(size: usize, of_job: &[(&str, &str)]) -> Vec<Process> {
-    let processes: Vec<Process> = (0..size)
-        .map(|rank| {
-            let mut environment = vec![("RANK", rank.to_string()), ("WORLD_SIZE", size.to_string())];
-            environment.extend(of_job.iter().map(|(name, value)| (*name, value.to_string())));
-            Process::spawn(&environment)
-        })
-        .collect();
+    let processes = spawn_all(size, of_job);
     for process in &processes {
         assert_eq!(process.next_line(), "joined");
     }
     processes
+}
+
+fn spawn_all(size: usize, of_job: &[(&str, &str)]) -> Vec<Process> {
+    (0..size).map(|rank| spawn(rank, size, of_job)).collect()
+}
+
+fn spawn(rank: Rank, size: usize, of_job: &[(&str, &str)]) -> Process {
+    let mut environment = vec![("RANK", rank.to_string()), ("WORLD_SIZE", size.to_string())];
+    environment.extend(of_job.iter().map(|(name, value)| (*name, value.to_string())));
+    Process::spawn(&environment)
 }
 
 #[test]
@@ -142,4 +153,15 @@ fn a_stopped_process_is_not_lost_and_hears_everything_later() {
 fn processes_of_one_parent_meet_without_any_name() {
     // The parent of these is this process, whose other tests name their jobs.
     start(4, &[]);
+}
+
+#[test]
+fn a_process_without_file_descriptors_says_so_and_holds_nobody_up() {
+    let name = unique();
+    let of_job = [("UNISONO_JOB_ID", name.as_str())];
+    let starved = [of_job[0], ("FILES", "8")];
+    let processes = [spawn(0, 3, &of_job), spawn(1, 3, &starved), spawn(2, 3, &of_job)];
+    assert_eq!(processes[1].next_line(), "failed resource");
+    assert_eq!(processes[0].next_line(), "failed peer_lost");
+    assert_eq!(processes[2].next_line(), "failed peer_lost");
 }

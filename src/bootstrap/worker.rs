@@ -27,6 +27,8 @@ pub(super) struct Worker {
     seen: Vec<u64>,
     /// Until when a goodbye may take.
     leaving: Option<Instant>,
+    /// What was last made known of [`Door::is_starved`].
+    starved: bool,
 }
 
 impl Drop for Worker {
@@ -42,7 +44,7 @@ impl Drop for Worker {
 impl Worker {
     /// `ear` is readable when commands wait.
     pub fn new(rank: Rank, size: usize, shared: Arc<Shared>, ear: UnixStream, door: Door) -> Worker {
-        Worker { rank, size, shared, ear, door, links: Vec::new(), seen: vec![0; size], leaving: None }
+        Worker { rank, size, shared, ear, door, links: Vec::new(), seen: vec![0; size], leaving: None, starved: false }
     }
 
     /// Serves until this rank leaves.
@@ -125,6 +127,10 @@ impl Worker {
             .map_err(|error| io::Error::other(error.to_string()))?;
         for (stream, request) in arrived {
             self.receive(stream, request);
+        }
+        if self.starved != self.door.is_starved() {
+            self.starved = self.door.is_starved();
+            self.shared.change(|state| state.starved = self.starved);
         }
         Ok(())
     }

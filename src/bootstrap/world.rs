@@ -15,6 +15,7 @@ use super::socket::{Listener, Stream};
 use super::wire::{MAX_PAYLOAD_BYTES, write_all};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Rank;
+use std::cell::Cell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -89,7 +90,11 @@ impl World {
             hello: hello.to_vec(),
         };
         let pid = std::process::id();
-        if job.meeting == Meeting::Alone {
+        if job.size != 1 && job.meeting == Meeting::Alone || job.rank >= job.size {
+            let message = format!("a job of {} ranks has no rank {} that meets nobody", job.size, job.rank);
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        if job.size == 1 {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             return Ok(Arc::new(World { rank: job.rank, peers: vec![Peer::from(card(address))], pid, links: None }));
         }
@@ -117,17 +122,28 @@ impl World {
         self.links.as_ref().expect("a world of several has links")
     }
 
-    /// Connects to the neighbours: the lower rank dials.
+    /// Connects to the neighbours: the lower rank dials. After a failure it still dials the rest, once each: over those links
+    /// the others learn that this rank gave up.
     fn link_up(&self, neighbours: &[(Rank, SocketAddr)], deadline: Instant) -> Result<()> {
-        let links = self.several();
+        let mesh = &self.several().mesh;
+        let mut failure = None;
         for (rank, address) in neighbours.iter().filter(|(rank, _)| *rank > self.rank) {
-            let hopeless = || links.mesh.first_lost();
-            let stream =
-                self.call(&Target::Tcp(*address), *rank, &Request::Link { rank: self.rank }, deadline, &hopeless)?;
-            links.mesh.attach(*rank, stream);
+            let was_dialled = Cell::new(false);
+            let hopeless = || {
+                let anyone = was_dialled.replace(true).then(|| mesh.first_lost()).flatten();
+                mesh.farewell_of(*rank).or(anyone)
+            };
+            let request = Request::Link { rank: self.rank };
+            match self.call(&Target::Tcp(*address), *rank, &request, deadline, &hopeless) {
+                Ok(stream) => mesh.attach(*rank, stream),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error);
         }
         let ranks: Vec<Rank> = neighbours.iter().map(|(rank, _)| *rank).collect();
-        links.mesh.wait_for_links(&ranks, deadline).map_err(|missing| self.not_in_time(&missing, "link up"))
+        mesh.wait_for_links(&ranks, deadline).map_err(|missing| self.not_in_time(&missing, "link up"))
     }
 
     /// All-gathers the cards by dissemination (Bruck et al., 1997): in the round of chord d a rank hands the d cards that it
@@ -153,7 +169,7 @@ impl World {
 
     fn not_in_time(&self, missing: &[Rank], what: &str) -> Error {
         let mesh = &self.several().mesh;
-        mesh.first_lost().unwrap_or_else(|| {
+        mesh.starved().or_else(|| mesh.first_lost()).unwrap_or_else(|| {
             let error = Error::new(ErrorKind::Timeout, format!("{} did not {what} in the time given", ranges(missing)))
                 .on_rank(self.rank)
                 .remedy("look at the output of those ranks, or give a longer timeout");
@@ -208,14 +224,25 @@ impl World {
     /// [`ErrorKind::Timeout`], [`ErrorKind::PeerLost`], [`ErrorKind::Resource`]; [`ErrorKind::InvalidArgument`] for a rank that
     /// is this one or none; [`ErrorKind::Forked`].
     pub fn open_stream(&self, peer: Rank, tag: Tag, deadline: Instant) -> Result<TcpStream> {
+        self.open_stream_unless(peer, tag, deadline, &|| None)
+    }
+
+    /// As [`World::open_stream`], and ends early with the error that `hopeless` gives; it is asked some times a second.
+    pub fn open_stream_unless(
+        &self,
+        peer: Rank,
+        tag: Tag,
+        deadline: Instant,
+        hopeless: &dyn Fn() -> Option<Error>,
+    ) -> Result<TcpStream> {
         self.check_process()?;
         let links = self.links_to(peer)?;
         let stream = if self.rank < peer {
             let target = Target::Tcp(self.peers[peer].address);
             let request = Request::Stream { rank: self.rank, tag };
-            self.call(&target, peer, &request, deadline, &|| links.mesh.farewell_of(peer))?
+            self.call(&target, peer, &request, deadline, &|| hopeless().or_else(|| links.mesh.farewell_of(peer)))?
         } else {
-            links.mesh.take_parked(Purpose::Stream, peer, tag, deadline)?
+            links.mesh.take_parked(Purpose::Stream, peer, tag, deadline, hopeless)?
         };
         let Stream::Tcp(stream) = stream else { unreachable!("streams are let in over TCP alone") };
         stream.set_nonblocking(false).map_err(|error| self.broken(peer, "connection", &error))?;
@@ -234,7 +261,8 @@ impl World {
         match handle {
             Some(handle) => {
                 for member in &group[1..] {
-                    let stream = self.links_to(*member)?.mesh.take_parked(Purpose::Handle, *member, tag, deadline)?;
+                    let stream =
+                        self.links_to(*member)?.mesh.take_parked(Purpose::Handle, *member, tag, deadline, &|| None)?;
                     send_handle(&stream, handle.as_fd(), deadline)
                         .map_err(|error| self.broken(*member, "handing over a file", &error))?;
                 }

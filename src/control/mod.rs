@@ -9,6 +9,7 @@ mod mismatch;
 pub mod recorder;
 
 use crate::bootstrap::World;
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::transport::arena::Bell;
 use crate::types::Rank;
@@ -36,6 +37,8 @@ pub struct Control {
     last_answer: Mutex<Option<(Instant, u64)>>,
     bell: Mutex<Option<Bell>>,
     pub recorder: Recorder,
+    /// What deadlines and answers are timed with.
+    pub clock: Clock,
 }
 
 /// What was last heard of a rank.
@@ -72,7 +75,7 @@ impl Hub {
 }
 
 impl Control {
-    pub fn new(communicator: u64, rank: Rank, members: Vec<Rank>, outlet: Outlet) -> Arc<Control> {
+    pub fn new(communicator: u64, rank: Rank, members: Vec<Rank>, outlet: Outlet, clock: Clock) -> Arc<Control> {
         let size = members.len();
         let control = Arc::new(Control {
             communicator,
@@ -85,6 +88,7 @@ impl Control {
             last_answer: Mutex::new(None),
             bell: Mutex::new(None),
             recorder: Recorder::new(),
+            clock,
         });
         if let Outlet::Hub(hub) = &control.outlet {
             hub.ranks.write().expect("no panic under this lock")[rank] = Arc::downgrade(&control);
@@ -172,12 +176,12 @@ impl Control {
             for (rank, entry) in lines.iter_mut().enumerate() {
                 if let Some(control) = hub.rank(rank) {
                     entry.line = Some(control.recorder.line(sequence));
-                    entry.heard = Some(Instant::now());
+                    entry.heard = Some(self.clock.now());
                 }
             }
         }
         lines[self.rank].line = Some(self.recorder.line(sequence));
-        lines[self.rank].heard = Some(Instant::now());
+        lines[self.rank].heard = Some(self.clock.now());
         lines
     }
 
@@ -218,7 +222,7 @@ impl Control {
             Frame::At { line } => {
                 let mut peers = self.peers.lock().expect("no panic under this lock");
                 peers[from].line = Some(line);
-                peers[from].heard = Some(Instant::now());
+                peers[from].heard = Some(self.clock.now());
             }
             Frame::Failed { error } => {
                 self.note_failure(error.into_error(from));
@@ -231,7 +235,7 @@ impl Control {
     }
 
     fn answer(&self, sequence: u64) {
-        let now = Instant::now();
+        let now = self.clock.now();
         {
             let mut last = self.last_answer.lock().expect("no panic under this lock");
             if last.is_some_and(|(at, said)| said == sequence && now - at < ANSWER_INTERVAL) {

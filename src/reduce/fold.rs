@@ -231,14 +231,8 @@ impl<T: Target, V: Value, O: Operation, const N: usize> Block<T, V, O, N> {
         let mut wide = unsafe { V::load::<T, N>(address) };
         if O::PREMULTIPLIES && raw {
             for value in &mut wide {
-                *value = value.scale(self.factor);
+                *value = V::as_stored(value.scale(self.factor));
             }
-            let mut rounded = [V::zeroed(); N];
-            // SAFETY: `rounded` has `N` elements; the caller promises the instructions.
-            wide = unsafe {
-                V::store::<T, N>(&wide, rounded.as_mut_ptr());
-                V::load::<T, N>(rounded.as_ptr())
-            };
         }
         wide
     }

@@ -78,6 +78,7 @@ impl Kernel {
 
     /// The processor must have `set`, as those of [`InstructionSet::available`] are.
     fn with_instruction_set(set: InstructionSet, dtype: DType, op: ReduceOp, ranks: usize) -> Kernel {
+        debug_assert!(InstructionSet::available().contains(&set), "{set:?} on a processor without it");
         assert!(ranks > 0 && u32::try_from(ranks).is_ok(), "a reduction among {ranks} ranks");
         Kernel { op, ranks, fold: fold::select(set, dtype, op) }
     }

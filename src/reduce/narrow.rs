@@ -52,42 +52,47 @@ impl Format {
     }
 
     /// The value of `code`, exactly; a NaN for every NaN.
+    pub const fn widen(self, code: u32) -> f32 {
+        self.widen_top(code << (31 - self.magnitude_bits))
+    }
+
+    /// The value of the code in the uppermost bits of `word`, whatever is below them.
     ///
     /// A subnormal becomes the mantissa of a number between the smallest normal and twice that, from which the smallest normal is
     /// subtracted. (Multiplying by a power of two would be shorter, but x86 multiplies subnormal `f32` in microcode.)
     #[inline(always)]
-    pub const fn widen(self, code: u32) -> f32 {
-        let magnitude = code & ((1 << self.magnitude_bits) - 1);
-        let sign = (code ^ magnitude) << (31 - self.magnitude_bits);
-        let aligned = magnitude << self.shift();
+    pub const fn widen_top(self, word: u32) -> f32 {
+        let below_sign = 31 - self.magnitude_bits;
+        let magnitude_mask = (u32::MAX >> 1) & (u32::MAX << below_sign);
+        let aligned = (word & magnitude_mask) >> (below_sign - self.shift());
         let normal = aligned + self.power(0);
         let smallest_normal = self.power(1);
         let subnormal = f32::from_bits(aligned + smallest_normal) - f32::from_bits(smallest_normal);
-        let finite = if magnitude >> self.mantissa_bits == 0 { subnormal.to_bits() } else { normal };
-        let bits = if magnitude >= self.first_special { normal | F32_INFINITY } else { finite };
-        f32::from_bits(sign | bits)
+        let finite = if aligned < 1 << F32_MANTISSA_BITS { subnormal.to_bits() } else { normal };
+        let special = self.first_special << self.shift();
+        let bits = if aligned >= special { normal | F32_INFINITY } else { finite };
+        f32::from_bits(bits | (word & (1 << 31)))
     }
 
     /// The code nearest to `value`, ties to the even code; overflow and NaN as the format says.
     ///
-    /// A result that is subnormal is rounded by an addition: beside a number whose last mantissa bit weighs as much as the
-    /// smallest subnormal, the adder rounds to a multiple of that weight.
+    /// The adder rounds: beside a number whose last mantissa bit weighs as much as that of the result, `value` becomes a count of
+    /// such bits. The count and the exponents below the result's make the code, which is a running number of magnitudes.
     #[inline(always)]
     pub const fn narrow(self, value: f32) -> u32 {
         let bits = value.to_bits();
         let magnitude = bits & (u32::MAX >> 1);
-        let sign = (bits ^ magnitude) >> (31 - self.magnitude_bits);
+        let sign = (bits & (1 << 31)) >> (31 - self.magnitude_bits);
 
-        let odd = (magnitude >> self.shift()) & 1;
-        let rounded = (magnitude + odd + (1 << (self.shift() - 1)) - 1) >> self.shift();
-        let normal = rounded.wrapping_sub(self.power(0) >> self.shift());
+        let limit = (self.overflow << self.shift()) + self.power(0);
+        let bounded = if magnitude < limit { magnitude } else { limit };
+        let exponent = bounded & F32_INFINITY;
+        let exponent = if exponent > self.power(1) { exponent } else { self.power(1) };
+        let weight = exponent + (self.shift() << F32_MANTISSA_BITS);
+        let count = (f32::from_bits(bounded) + f32::from_bits(weight)).to_bits() - weight;
+        let code = count + ((exponent - self.power(1)) >> self.shift());
 
-        let weight = self.power(1 + self.shift());
-        let subnormal = (f32::from_bits(magnitude) + f32::from_bits(weight)).to_bits().wrapping_sub(weight);
-
-        let unbounded = if magnitude < self.power(1) { subnormal } else { normal };
-        let bounded = if unbounded > self.overflow { self.overflow } else { unbounded };
-        if magnitude > F32_INFINITY { self.nan } else { sign | bounded }
+        if magnitude > F32_INFINITY { self.nan } else { sign | code }
     }
 }
 

@@ -1,215 +1,269 @@
 //! Elements as they lie in memory: how a block of them enters and leaves its accumulators.
 
-use super::instruction_set::Target;
-use super::narrow::{self, BINARY16};
+use super::instruction_set::{InstructionSet, Target};
+use super::narrow;
 use super::number::Number;
 use crate::types::{Element, F8E4M3, F8E5M2};
 use half::{bf16, f16};
 
 /// An element type and its accumulator.
+///
+/// The accumulators of a block may stand in another order than its elements do, the same for every block of the type.
 pub(super) trait Value: Element {
     type Wide: Number;
-
-    fn widen(self) -> Self::Wide;
-
-    /// Rounded to nearest, ties to even; NaN becomes the canonical one.
-    fn narrow(wide: Self::Wide) -> Self;
 
     /// Widens `N` elements from `address`, which need not be aligned.
     ///
     /// # Safety
     /// `N` elements are readable at `address`, and the processor has the instructions of `T`.
+    unsafe fn load<T: Target, const N: usize>(address: *const Self) -> [Self::Wide; N];
+
+    /// Narrows `N` elements to `address`, which need not be aligned: rounded to nearest, ties to even; NaN becomes the
+    /// canonical one.
+    ///
+    /// # Safety
+    /// `N` elements are writable at `address`, and the processor has the instructions of `T`.
+    unsafe fn store<T: Target, const N: usize>(wide: &[Self::Wide; N], address: *mut Self);
+
+    /// What is left of a value that is stored and loaded again.
+    fn as_stored(wide: Self::Wide) -> Self::Wide;
+}
+
+/// Types that are accumulated in themselves, but for what `as_stored` does to them.
+macro_rules! own_accumulator {
+    ($($value:ty),*; $as_stored:expr) => {$(
+        impl Value for $value {
+            type Wide = $value;
+
+            #[inline(always)]
+            unsafe fn load<T: Target, const N: usize>(address: *const $value) -> [$value; N] {
+                // SAFETY: N elements are readable, as the caller promises.
+                unsafe { address.cast::<[$value; N]>().read_unaligned() }
+            }
+
+            #[inline(always)]
+            unsafe fn store<T: Target, const N: usize>(wide: &[$value; N], address: *mut $value) {
+                for (i, &wide) in wide.iter().enumerate() {
+                    // SAFETY: i < N elements are writable, as the caller promises.
+                    unsafe { address.add(i).write_unaligned(Self::as_stored(wide)) };
+                }
+            }
+
+            #[inline(always)]
+            fn as_stored(wide: $value) -> $value {
+                $as_stored(wide)
+            }
+        }
+    )*};
+}
+
+own_accumulator!(i8, u8, i32, u32, i64, u64; |wide| wide);
+own_accumulator!(f32; |wide: f32| if wide.is_nan() { f32::NAN } else { wide });
+own_accumulator!(f64; |wide: f64| if wide.is_nan() { f64::NAN } else { wide });
+
+/// Floats of which several fill a 32-bit word.
+///
+/// Accumulators stand by position in the word: first those of the lowest element of every word, then those of the next. So
+/// widening and narrowing are shifts within 32-bit lanes, and no lane changes its place or width, which costs more.
+trait Packed: Value<Wide = f32> {
+    const BITS: usize = 8 * size_of::<Self>();
+
+    /// The element in the uppermost bits of `word`; what is below them is ignored.
+    fn widen_top(word: u32) -> f32;
+
+    /// The element in the lowest bits, zeros above.
+    fn narrow_low(wide: f32) -> u32;
+
+    /// # Safety
+    /// `N` elements are readable at `address`.
     #[inline(always)]
-    unsafe fn load<T: Target, const N: usize>(address: *const Self) -> [Self::Wide; N] {
-        let mut wide = [Self::Wide::default(); N];
-        for (i, wide) in wide.iter_mut().enumerate() {
-            // SAFETY: i < N elements are readable, as the caller promises.
-            *wide = unsafe { address.add(i).read_unaligned() }.widen();
+    unsafe fn load_words<const N: usize>(address: *const Self) -> [f32; N] {
+        let per_word = 32 / Self::BITS;
+        let words = N / per_word;
+        let mut wide = [0.0; N];
+        for i in 0..words {
+            // SAFETY: i is less than the number of words that N elements fill.
+            let word = unsafe { address.cast::<u32>().add(i).read_unaligned() };
+            for position in 0..per_word {
+                wide[position * words + i] = Self::widen_top(word << (32 - Self::BITS * (position + 1)));
+            }
         }
         wide
     }
 
-    /// Narrows `N` elements to `address`, which need not be aligned.
-    ///
     /// # Safety
-    /// `N` elements are writable at `address`, and the processor has the instructions of `T`.
+    /// `N` elements are writable at `address`.
     #[inline(always)]
-    unsafe fn store<T: Target, const N: usize>(wide: &[Self::Wide; N], address: *mut Self) {
-        for (i, &wide) in wide.iter().enumerate() {
-            // SAFETY: i < N elements are writable, as the caller promises.
-            unsafe { address.add(i).write_unaligned(Self::narrow(wide)) };
+    unsafe fn store_words<const N: usize>(wide: &[f32; N], address: *mut Self) {
+        let per_word = 32 / Self::BITS;
+        let words = N / per_word;
+        for i in 0..words {
+            let mut word = 0;
+            for position in 0..per_word {
+                word |= Self::narrow_low(wide[position * words + i]) << (Self::BITS * position);
+            }
+            // SAFETY: i is less than the number of words that N elements fill.
+            unsafe { address.cast::<u32>().add(i).write_unaligned(word) };
         }
     }
 }
 
-macro_rules! integer {
-    ($($value:ty),*) => {$(
-        impl Value for $value {
-            type Wide = $value;
-
+macro_rules! packed {
+    ($($value:ty, $widen_top:expr, $narrow_low:expr;)*) => {$(
+        impl Packed for $value {
             #[inline(always)]
-            fn widen(self) -> $value {
-                self
+            fn widen_top(word: u32) -> f32 {
+                $widen_top(word)
             }
             #[inline(always)]
-            fn narrow(wide: $value) -> $value {
-                wide
-            }
-        }
-    )*};
-}
-
-integer!(i8, u8, i32, u32, i64, u64);
-
-macro_rules! wide_float {
-    ($($value:ty),*) => {$(
-        impl Value for $value {
-            type Wide = $value;
-
-            #[inline(always)]
-            fn widen(self) -> $value {
-                self
-            }
-            #[inline(always)]
-            fn narrow(wide: $value) -> $value {
-                if wide.is_nan() { <$value>::NAN } else { wide }
+            fn narrow_low(wide: f32) -> u32 {
+                $narrow_low(wide)
             }
         }
     )*};
 }
 
-wide_float!(f32, f64);
-
-impl Value for bf16 {
-    type Wide = f32;
-
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        f32::from_bits(u32::from(self.to_bits()) << 16)
-    }
-    #[inline(always)]
-    fn narrow(wide: f32) -> bf16 {
-        bf16::from_bits(narrow::bfloat16(wide))
-    }
+packed! {
+    bf16, |word| f32::from_bits(word & 0xffff_0000), |wide| narrow::bfloat16(wide).into();
+    f16, |word| narrow::BINARY16.widen_top(word), |wide| narrow::BINARY16.narrow(wide);
+    F8E4M3, |word| narrow::E4M3.widen_top(word), |wide| narrow::E4M3.narrow(wide);
+    F8E5M2, |word| narrow::E5M2.widen_top(word), |wide| narrow::E5M2.narrow(wide);
 }
 
-impl Value for F8E4M3 {
-    type Wide = f32;
+macro_rules! value_by_words {
+    ($($value:ty),*) => {$(
+        impl Value for $value {
+            type Wide = f32;
 
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        narrow::E4M3.widen(self.0.into())
-    }
-    #[inline(always)]
-    fn narrow(wide: f32) -> F8E4M3 {
-        F8E4M3(narrow::E4M3.narrow(wide) as u8)
-    }
+            #[inline(always)]
+            unsafe fn load<T: Target, const N: usize>(address: *const $value) -> [f32; N] {
+                // SAFETY: the caller promises N readable elements.
+                unsafe { Self::load_words(address) }
+            }
+            #[inline(always)]
+            unsafe fn store<T: Target, const N: usize>(wide: &[f32; N], address: *mut $value) {
+                // SAFETY: the caller promises N writable elements.
+                unsafe { Self::store_words(wide, address) }
+            }
+            #[inline(always)]
+            fn as_stored(wide: f32) -> f32 {
+                Self::widen_top(Self::narrow_low(wide) << (32 - Self::BITS))
+            }
+        }
+    )*};
 }
 
-impl Value for F8E5M2 {
-    type Wide = f32;
-
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        narrow::E5M2.widen(self.0.into())
-    }
-    #[inline(always)]
-    fn narrow(wide: f32) -> F8E5M2 {
-        F8E5M2(narrow::E5M2.narrow(wide) as u8)
-    }
-}
+value_by_words!(bf16, F8E4M3, F8E5M2);
 
 /// Converted by instructions of its own where the processor has them.
 impl Value for f16 {
     type Wide = f32;
 
     #[inline(always)]
-    fn widen(self) -> f32 {
-        BINARY16.widen(self.to_bits().into())
-    }
-    #[inline(always)]
-    fn narrow(wide: f32) -> f16 {
-        f16::from_bits(BINARY16.narrow(wide) as u16)
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
     unsafe fn load<T: Target, const N: usize>(address: *const f16) -> [f32; N] {
-        let mut wide = [0.0; N];
-        // SAFETY: the caller promises `N` readable elements and the instructions of the set that is matched.
-        unsafe { x86::load(T::SET, address, &mut wide) };
-        wide
+        // SAFETY: the caller promises N readable elements and the instructions of the set that is matched.
+        unsafe {
+            match T::SET {
+                InstructionSet::Baseline => Self::load_words(address),
+                #[cfg(target_arch = "x86_64")]
+                InstructionSet::Avx2 => x86::load_avx2(address),
+                #[cfg(target_arch = "x86_64")]
+                InstructionSet::Avx512 => x86::load_avx512(address),
+            }
+        }
     }
 
-    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     unsafe fn store<T: Target, const N: usize>(wide: &[f32; N], address: *mut f16) {
-        // SAFETY: the caller promises `N` writable elements and the instructions of the set that is matched.
-        unsafe { x86::store(T::SET, wide, address) };
+        // SAFETY: the caller promises N writable elements and the instructions of the set that is matched.
+        unsafe {
+            match T::SET {
+                InstructionSet::Baseline => Self::store_words(wide, address),
+                #[cfg(target_arch = "x86_64")]
+                InstructionSet::Avx2 => x86::store_avx2(wide, address),
+                #[cfg(target_arch = "x86_64")]
+                InstructionSet::Avx512 => x86::store_avx512(wide, address),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn as_stored(wide: f32) -> f32 {
+        Self::widen_top(Self::narrow_low(wide) << (32 - Self::BITS))
     }
 }
 
+/// The conversions of F16C and AVX-512.
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Value, f16};
-    use crate::reduce::instruction_set::InstructionSet;
+    use half::f16;
     use std::arch::x86_64::*;
 
     /// To nearest, ties to even, whatever the control register says.
     const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT;
 
     /// # Safety
-    /// `wide.len()` elements are readable at `address`, and the processor has the instructions of `set`.
+    /// `N` elements are readable at `address`, and the processor has AVX and F16C.
     #[inline(always)]
-    pub unsafe fn load(set: InstructionSet, address: *const f16, wide: &mut [f32]) {
-        let lanes = match set {
-            InstructionSet::Baseline => 1,
-            InstructionSet::Avx2 => 8,
-            InstructionSet::Avx512 => 16,
-        };
-        assert!(wide.len().is_multiple_of(lanes));
-        for at in (0..wide.len()).step_by(lanes) {
-            // SAFETY: `lanes` elements from `at` are readable, as the caller promises, and `wide` is as long by the
-            // assertion; the caller promises the instructions.
+    pub unsafe fn load_avx2<const N: usize>(address: *const f16) -> [f32; N] {
+        const { assert!(N.is_multiple_of(8)) };
+        let mut wide = [0.0; N];
+        for at in (0..N).step_by(8) {
+            // SAFETY: 8 elements from `at` are below N, on either side; the caller promises the rest.
             unsafe {
-                let (from, to) = (address.add(at), wide.as_mut_ptr().add(at));
-                match set {
-                    InstructionSet::Baseline => *to = from.read_unaligned().widen(),
-                    InstructionSet::Avx2 => _mm256_storeu_ps(to, _mm256_cvtph_ps(_mm_loadu_si128(from.cast()))),
-                    InstructionSet::Avx512 => _mm512_storeu_ps(to, _mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))),
-                }
+                let narrow = _mm_loadu_si128(address.add(at).cast());
+                _mm256_storeu_ps(wide.as_mut_ptr().add(at), _mm256_cvtph_ps(narrow));
+            }
+        }
+        wide
+    }
+
+    /// # Safety
+    /// `N` elements are writable at `address`, and the processor has AVX and F16C.
+    #[inline(always)]
+    pub unsafe fn store_avx2<const N: usize>(wide: &[f32; N], address: *mut f16) {
+        const { assert!(N.is_multiple_of(8)) };
+        for at in (0..N).step_by(8) {
+            // SAFETY: 8 elements from `at` are below N, on either side; the caller promises the rest.
+            unsafe {
+                let value = _mm256_loadu_ps(wide.as_ptr().add(at));
+                // The canonical NaN of f32 converts to that of f16.
+                let is_nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(value, value);
+                let value = _mm256_blendv_ps(value, _mm256_set1_ps(f32::NAN), is_nan);
+                _mm_storeu_si128(address.add(at).cast(), _mm256_cvtps_ph::<NEAREST>(value));
             }
         }
     }
 
     /// # Safety
-    /// `wide.len()` elements are writable at `address`, and the processor has the instructions of `set`.
+    /// `N` elements are readable at `address`, and the processor has AVX-512 F.
     #[inline(always)]
-    pub unsafe fn store(set: InstructionSet, wide: &[f32], address: *mut f16) {
-        let lanes = match set {
-            InstructionSet::Baseline => 1,
-            InstructionSet::Avx2 => 8,
-            InstructionSet::Avx512 => 16,
-        };
-        assert!(wide.len().is_multiple_of(lanes));
-        for at in (0..wide.len()).step_by(lanes) {
-            // SAFETY: `lanes` elements from `at` are writable, as the caller promises, and `wide` is as long by the
-            // assertion; the caller promises the instructions. The canonical NaN of f32 converts to that of f16.
+    pub unsafe fn load_avx512<const N: usize>(address: *const f16) -> [f32; N] {
+        const { assert!(N.is_multiple_of(16)) };
+        let mut wide = [0.0; N];
+        for at in (0..N).step_by(16) {
+            // SAFETY: 16 elements from `at` are below N, on either side; the caller promises the rest.
             unsafe {
-                let (from, to) = (wide.as_ptr().add(at), address.add(at));
-                match set {
-                    InstructionSet::Baseline => to.write_unaligned(f16::narrow(*from)),
-                    InstructionSet::Avx2 => {
-                        let (nan, value) = (_mm256_set1_ps(f32::NAN), _mm256_loadu_ps(from));
-                        let value = _mm256_blendv_ps(value, nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(value, value));
-                        _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<NEAREST>(value));
-                    }
-                    InstructionSet::Avx512 => {
-                        let (nan, value) = (_mm512_set1_ps(f32::NAN), _mm512_loadu_ps(from));
-                        let value = _mm512_mask_mov_ps(value, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value), nan);
-                        _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<NEAREST>(value));
-                    }
-                }
+                let narrow = _mm256_loadu_si256(address.add(at).cast());
+                _mm512_storeu_ps(wide.as_mut_ptr().add(at), _mm512_cvtph_ps(narrow));
+            }
+        }
+        wide
+    }
+
+    /// # Safety
+    /// `N` elements are writable at `address`, and the processor has AVX-512 F.
+    #[inline(always)]
+    pub unsafe fn store_avx512<const N: usize>(wide: &[f32; N], address: *mut f16) {
+        const { assert!(N.is_multiple_of(16)) };
+        for at in (0..N).step_by(16) {
+            // SAFETY: 16 elements from `at` are below N, on either side; the caller promises the rest.
+            unsafe {
+                let value = _mm512_loadu_ps(wide.as_ptr().add(at));
+                // The canonical NaN of f32 converts to that of f16.
+                let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value);
+                let value = _mm512_mask_mov_ps(value, is_nan, _mm512_set1_ps(f32::NAN));
+                _mm256_storeu_si256(address.add(at).cast(), _mm512_cvtps_ph::<NEAREST>(value));
             }
         }
     }

@@ -4,6 +4,7 @@
 //! where the ring lies, then rings in the order of their first use. A ring is made by its sender when it first sends, so
 //! memory is taken by the pairs that talk, not by all pairs.
 
+use super::flow;
 use super::memory::Mapping;
 use super::ring::{self, Dimensions};
 use crate::error::{Error, ErrorKind, Result};
@@ -48,7 +49,10 @@ impl Arena {
     pub fn default_bytes(ranks: usize, reach: Reach) -> usize {
         let pairs = ranks * ranks.saturating_sub(1);
         let rings = match reach {
-            Reach::Threads => pairs.saturating_mul(Arena::classes(ranks, reach, usize::MAX)[0].total()).min(1 << 30),
+            Reach::Threads => {
+                let rings = pairs.saturating_mul(usize::from(CHANNELS));
+                rings.saturating_mul(Arena::classes(ranks, reach, usize::MAX)[0].total()).min(4 << 30)
+            }
             Reach::Processes => (24 << 20).max(pairs * 2 * (8 << 10)),
         };
         Arena::rings_offset(ranks) + rings
@@ -228,7 +232,7 @@ impl Bell {
     /// Wakes the rank if it sleeps.
     #[inline]
     pub fn ring(&self) {
-        if self.sleeping().load(Ordering::Relaxed) != 0 {
+        if flow::is_sleeping(self.sleeping()) {
             self.wake();
         }
     }
@@ -243,14 +247,14 @@ impl Bell {
     /// Sleeps until the bell rings or `limit` passes, unless `ready` says, once we count as sleeping, that there is no need.
     pub fn sleep(&self, limit: Duration, ready: &mut dyn FnMut() -> bool) {
         let before = self.rang().load(Ordering::Acquire);
-        self.sleeping().store(1, Ordering::SeqCst);
+        flow::begin_sleep(self.sleeping());
         let limit = if membarrier() { limit } else { limit.min(Duration::from_millis(1)) };
         if !ready() {
             let timeout = libc::timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
             // SAFETY: the word is alive; the kernel compares it with `before` and returns at once if it changed.
             unsafe { libc::syscall(libc::SYS_futex, self.word, libc::FUTEX_WAIT, before, &timeout) };
         }
-        self.sleeping().store(0, Ordering::Relaxed);
+        flow::end_sleep(self.sleeping());
     }
 }
 

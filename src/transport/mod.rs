@@ -12,7 +12,12 @@
 //! - A broken link is an error of kind `PeerLost` that names the peer, at the next call.
 
 pub mod arena;
+#[cfg(test)]
+pub mod faulty;
+mod flow;
 pub mod memory;
+#[cfg(all(test, loom))]
+mod models;
 pub mod ring;
 pub mod tcp;
 
@@ -81,12 +86,16 @@ impl std::fmt::Display for TransportKind {
 pub enum Outbox {
     Ring(ring::Sender),
     Tcp(tcp::Sender),
+    #[cfg(test)]
+    Faulty(faulty::Sender),
 }
 
 /// The receiving end of a link.
 pub enum Inbox {
     Ring(ring::Receiver),
     Tcp(tcp::Receiver),
+    #[cfg(test)]
+    Faulty(faulty::Receiver),
 }
 
 impl Outbox {
@@ -101,6 +110,8 @@ impl Outbox {
             match self {
                 Outbox::Ring(sender) => Ok(sender.push(head, data, available)),
                 Outbox::Tcp(sender) => sender.push(head, data, available),
+                #[cfg(test)]
+                Outbox::Faulty(sender) => sender.push(head, data, available),
             }
         }
     }
@@ -111,6 +122,8 @@ impl Outbox {
         match self {
             Outbox::Ring(sender) => sender.lend(head, loan, len),
             Outbox::Tcp(_) => unreachable!("memory is not lent over TCP"),
+            #[cfg(test)]
+            Outbox::Faulty(sender) => sender.lend(head, loan, len),
         }
     }
 
@@ -119,6 +132,8 @@ impl Outbox {
         match self {
             Outbox::Ring(sender) => sender.is_returned(number),
             Outbox::Tcp(_) => true,
+            #[cfg(test)]
+            Outbox::Faulty(sender) => sender.is_returned(number),
         }
     }
 
@@ -126,6 +141,8 @@ impl Outbox {
         match self {
             Outbox::Ring(sender) => sender.revoke(),
             Outbox::Tcp(_) => {}
+            #[cfg(test)]
+            Outbox::Faulty(sender) => sender.revoke(),
         }
     }
 
@@ -134,6 +151,8 @@ impl Outbox {
         match self {
             Outbox::Ring(_) => None,
             Outbox::Tcp(sender) => Some(sender.descriptor()),
+            #[cfg(test)]
+            Outbox::Faulty(_) => None,
         }
     }
 }
@@ -145,6 +164,8 @@ impl Inbox {
         match self {
             Inbox::Ring(receiver) => Ok(receiver.peek()),
             Inbox::Tcp(receiver) => receiver.peek(),
+            #[cfg(test)]
+            Inbox::Faulty(receiver) => receiver.peek(),
         }
     }
 
@@ -153,6 +174,8 @@ impl Inbox {
         match self {
             Inbox::Ring(receiver) => receiver.hold(),
             Inbox::Tcp(_) => true,
+            #[cfg(test)]
+            Inbox::Faulty(receiver) => receiver.hold(),
         }
     }
 
@@ -162,6 +185,8 @@ impl Inbox {
         match self {
             Inbox::Ring(receiver) => receiver.take(bytes, record_len, lent),
             Inbox::Tcp(receiver) => receiver.take(bytes, record_len),
+            #[cfg(test)]
+            Inbox::Faulty(receiver) => receiver.take(bytes, record_len),
         }
     }
 
@@ -170,6 +195,8 @@ impl Inbox {
         match self {
             Inbox::Ring(_) => None,
             Inbox::Tcp(receiver) => Some(receiver.descriptor()),
+            #[cfg(test)]
+            Inbox::Faulty(_) => None,
         }
     }
 }

@@ -20,6 +20,7 @@
 //! `FREE -> REVOKED`; who comes second waits (the sender, for one piece at the longest) or fails (the receiver).
 
 use super::arena::{Arena, Bell};
+use super::flow::{self, Flow};
 use super::{Head, Record, Taken};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -29,10 +30,6 @@ const CELL: usize = 256;
 const HEAD: usize = 24;
 /// Payload bytes that fit into a cell.
 pub const INLINE: usize = CELL - HEAD;
-
-const FREE: u32 = 0;
-const READING: u32 = 1;
-const REVOKED: u32 = 2;
 
 const KIND_INLINE: u32 = 0;
 const KIND_STAGED: u32 = 1;
@@ -99,12 +96,7 @@ impl Ring {
 pub struct Sender {
     ring: Ring,
     peer_bell: Bell,
-    head: u64,
-    consumed: u64,
-    byte_head: u64,
-    byte_tail: u64,
-    /// For every cell in flight, where the byte ring stands behind it.
-    byte_ends: Box<[u64]>,
+    flow: Flow,
 }
 
 /// Where the memory of a loan lies.
@@ -124,31 +116,8 @@ impl Sender {
         Some(Sender {
             ring: Ring { base: base.0, dimensions, arena: arena.clone() },
             peer_bell: arena.bell(to),
-            head: 0,
-            consumed: 0,
-            byte_head: 0,
-            byte_tail: 0,
-            byte_ends: vec![0; dimensions.cells as usize].into(),
+            flow: Flow::new(dimensions.cells, dimensions.bytes),
         })
-    }
-
-    /// Whether a cell is free, looking at the receiver's counter only if it seems not.
-    #[inline]
-    fn has_cell(&mut self) -> bool {
-        if self.head - self.consumed < u64::from(self.ring.dimensions.cells) {
-            return true;
-        }
-        self.refresh();
-        self.head - self.consumed < u64::from(self.ring.dimensions.cells)
-    }
-
-    fn refresh(&mut self) {
-        let consumed = self.ring.consumed().load(Ordering::Acquire);
-        // A peer that breaks the protocol must not make us compute nonsense; it can only make us wait.
-        if consumed > self.consumed && consumed <= self.head {
-            self.consumed = consumed;
-            self.byte_tail = self.byte_ends[((consumed - 1) & u64::from(self.ring.dimensions.cells - 1)) as usize];
-        }
     }
 
     /// Takes up to `available` bytes at `data`, as one record; returns how many, 0 if there is no room now.
@@ -157,52 +126,32 @@ impl Sender {
     /// `data` must be readable for `available` bytes.
     #[inline]
     pub unsafe fn push(&mut self, head: Head, data: *const u8, available: usize) -> usize {
-        if !self.has_cell() {
+        if !self.flow.has_cell(self.ring.consumed()) {
             return 0;
         }
-        let cell = self.ring.cell(self.head);
+        let cell = self.ring.cell(self.flow.head());
         if available <= INLINE {
             // SAFETY: the cell is free, so the receiver does not look at it; the caller vouches for `data`.
             unsafe { copy_small(data, cell.add(HEAD), available) };
             self.publish(head, KIND_INLINE, available as u32);
             return available;
         }
-        let Some((position, len)) = self.claim(available) else { return 0 };
+        let Some((position, len)) = self.flow.claim(available, self.ring.consumed()) else { return 0 };
         // SAFETY: `claim` gave these bytes of the ring to us alone; the cell is free.
         unsafe {
             std::ptr::copy_nonoverlapping(data, self.ring.byte(position), len);
             cell.add(HEAD).cast::<u64>().write(position);
         }
-        self.byte_head = position + len.next_multiple_of(64) as u64;
         self.publish(head, KIND_STAGED, len as u32);
         len
     }
 
-    /// A contiguous stretch of the byte ring, at most a quarter of it, so that sender and receiver overlap.
-    fn claim(&mut self, wanted: usize) -> Option<(u64, usize)> {
-        let size = u64::from(self.ring.dimensions.bytes);
-        if size == 0 {
-            return None;
-        }
-        let len = (wanted as u64).min(size / 4);
-        let room = |byte_tail: u64, byte_head: u64| {
-            let to_end = size - (byte_head & (size - 1));
-            let start = if to_end < len { byte_head + to_end } else { byte_head };
-            (start + len <= byte_tail + size).then_some(start)
-        };
-        let start = room(self.byte_tail, self.byte_head).or_else(|| {
-            self.refresh();
-            room(self.byte_tail, self.byte_head)
-        })?;
-        Some((start, len as usize))
-    }
-
     /// Lends `len` bytes: the receiver reads them where they lie. Returns the loan's number, None if there is no room now.
     pub fn lend(&mut self, head: Head, loan: Loan, len: u64) -> Option<u64> {
-        if !self.has_cell() {
+        if !self.flow.has_cell(self.ring.consumed()) {
             return None;
         }
-        let number = self.head;
+        let number = self.flow.head();
         let cell = self.ring.cell(number);
         let (kind, word) = match loan {
             Loan::Address(address) => (KIND_LENT, address as u64),
@@ -217,14 +166,14 @@ impl Sender {
             cell.add(HEAD).cast::<u64>().write(word);
             cell.add(HEAD + 8).cast::<u64>().write(len);
         }
-        self.ring.state(number).store(FREE, Ordering::Relaxed);
+        flow::open_loan(self.ring.state(number));
         self.publish(head, kind, 0);
         Some(number)
     }
 
     #[inline]
     fn publish(&mut self, head: Head, kind: u32, len: u32) {
-        let number = self.head;
+        let number = self.flow.head();
         let cell = self.ring.cell(number);
         // SAFETY: the cell is free until its stamp is stored.
         unsafe {
@@ -232,32 +181,24 @@ impl Sender {
             cell.add(12).cast::<u32>().write(kind << 28 | len);
             cell.add(16).cast::<u64>().write(head.message_bytes);
         }
-        self.byte_ends[(number & u64::from(self.ring.dimensions.cells - 1)) as usize] = self.byte_head;
-        self.ring.stamp(number).store(number + 1, Ordering::Release);
-        self.head = number + 1;
+        self.flow.publish(self.ring.stamp(number));
         self.peer_bell.ring();
     }
 
     /// Whether the receiver has given back the loan (or record) of this number.
     pub fn is_returned(&mut self, number: u64) -> bool {
-        if self.consumed <= number {
-            self.refresh();
-        }
-        self.consumed > number
+        self.flow.is_returned(number, self.ring.consumed())
     }
 
     /// Takes back every loan that is still out: after this nobody reads the lent memory any more. Waits for at most one
     /// piece that the receiver is reading now.
     pub fn revoke(&mut self) {
-        self.refresh();
-        for number in self.consumed..self.head {
+        self.flow.refresh(self.ring.consumed());
+        for number in self.flow.in_flight() {
             // SAFETY: the cell was published by us and is not consumed, so its head is what we wrote.
             let kind = unsafe { self.ring.cell(number).add(12).cast::<u32>().read() } >> 28;
             if kind == KIND_LENT {
-                let state = self.ring.state(number);
-                while let Err(READING) = state.compare_exchange(FREE, REVOKED, Ordering::AcqRel, Ordering::Acquire) {
-                    std::thread::yield_now();
-                }
+                flow::revoke(self.ring.state(number), std::thread::yield_now);
             }
         }
     }
@@ -315,7 +256,7 @@ impl Receiver {
             return None;
         }
         let ring = self.ring.as_ref()?;
-        if ring.stamp(self.tail).load(Ordering::Acquire) != self.tail + 1 {
+        if !flow::is_published(ring.stamp(self.tail), self.tail) {
             return None;
         }
         let cell = ring.cell(self.tail);
@@ -353,7 +294,7 @@ impl Receiver {
     /// Before a piece of a lent record is read: false if the sender has taken it back.
     pub fn hold(&mut self) -> bool {
         let ring = self.ring.as_ref().expect("peek found a record");
-        ring.state(self.tail).compare_exchange(FREE, READING, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        flow::hold(ring.state(self.tail))
     }
 
     /// Marks `bytes` of the record at the head as taken, and gives the record back when it is used up. `lent` as in the record.
@@ -361,7 +302,7 @@ impl Receiver {
     pub fn take(&mut self, bytes: usize, record_len: usize, lent: bool) -> Taken {
         let ring = self.ring.as_ref().expect("peek found a record");
         if lent {
-            ring.state(self.tail).store(FREE, Ordering::Release);
+            flow::let_go(ring.state(self.tail));
         }
         if bytes < record_len {
             self.taken += bytes as u64;
@@ -369,7 +310,7 @@ impl Receiver {
         }
         self.tail += 1;
         self.taken = 0;
-        ring.consumed().store(self.tail, Ordering::Release);
+        flow::give_back(ring.consumed(), self.tail);
         self.peer_bell.ring();
         Taken::All
     }

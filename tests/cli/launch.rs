@@ -84,6 +84,16 @@ fn every_rank_knows_its_place_and_all_share_meeting_point_and_secret() {
 }
 
 #[test]
+fn the_place_in_a_job_around_this_one_is_forgotten() {
+    let mut command = script(2, &[], "echo ${UNISONO_RANK-none} ${UNISONO_PORT-none} ${UNISONO_HOST_ID-none} $RANK");
+    command.envs([("UNISONO_RANK", "7"), ("UNISONO_PORT", "1"), ("UNISONO_HOST_ID", "here"), ("RANK", "9")]);
+    let done = finish(command);
+    for rank in 0..2 {
+        assert_eq!(lines_of(&done.stdout, rank), [format!("none none here {rank}")]);
+    }
+}
+
+#[test]
 fn both_outputs_are_prefixed_and_arguments_arrive_as_they_are() {
     let mut command = unisono(&["launch", "-n", "2", "/bin/sh", "-c"]);
     command.args(["echo \"$1\"; printf unfinished >&2", "-", "a  b --output\n*"]);
@@ -148,12 +158,16 @@ fn output_goes_plain_or_into_files_if_so_asked() {
 
 #[test]
 fn rank_0_has_our_stdin_and_the_others_none() {
-    let mut child =
-        script(3, &[], "cat; echo end").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut child = script(3, &[], "cat; readlink /proc/$$/fd/0")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
     child.stdin.take().expect("a pipe").write_all(b"for rank 0\n").expect("rank 0 reads");
     let done = finished(child.wait_with_output().expect("it ends"));
     assert_eq!([0, 1, 2].map(|rank| lines_of(&done.stdout, rank).len()), [2, 1, 1]);
     assert_eq!(lines_of(&done.stdout, 0)[0], "for rank 0");
+    assert_eq!([1, 2].map(|rank| lines_of(&done.stdout, rank)[0]), ["/dev/null"; 2]);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 mod arguments;
 mod check;
+mod doctor;
 mod launch;
+mod terminal;
 
 use std::fs;
 use std::process::{Child, Command, Output, Stdio};

@@ -6,6 +6,7 @@
 mod arguments;
 mod bench;
 mod check;
+mod doctor;
 mod failure;
 mod launch;
 mod os;
@@ -28,6 +29,7 @@ struct CommandLine {
 enum Subcommand {
     Bench(Box<bench::Arguments>),
     Check(check::Arguments),
+    Doctor(doctor::Arguments),
     Launch(launch::Arguments),
 }
 
@@ -37,9 +39,11 @@ fn main() -> ExitCode {
 
 fn run() -> Result<u8, Failure> {
     let line = CommandLine::try_parse().map_err(|error| arguments::explain(&error))?;
+    failure::warn_of_unknown_variables();
     match line.command {
         Subcommand::Bench(arguments) => arguments.run(),
         Subcommand::Check(arguments) => arguments.run(),
+        Subcommand::Doctor(arguments) => arguments.run(),
         Subcommand::Launch(arguments) => arguments.run(),
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod interpret;
 pub(crate) mod mutate;
+mod random;
 pub(crate) mod samples;
 
 use super::*;
@@ -371,5 +372,13 @@ fn every_mutant_is_rejected_or_equivalent() {
     for change in mutate::Change::ALL {
         assert!(report.of(change).rejected > 0, "no mutant by {change:?} was rejected:\n{report}");
         assert!(report.of(change).rejected_by_both > 0, "the interpreter saw nothing of {change:?}:\n{report}");
+    }
+}
+
+/// Three changes at once reach states that one does not: rendezvous that meet, circles of several kinds of waiting.
+#[test]
+fn mutants_of_mutants_are_rejected_or_equivalent() {
+    for seed in 0..4 {
+        println!("seed {seed}\n{}", mutate::try_far(&samples::all(), 25, seed));
     }
 }

@@ -65,7 +65,7 @@ fn wait(supervisor: Pid, signals: &Signals) -> io::Result<ExitStatus> {
     loop {
         os::poll(&[(signals.fd(), Interest::Read)], None)?;
         while let Some(signal) = signals.next() {
-            if signal.number != libc::SIGCHLD && !signal.from_terminal {
+            if signal.number != libc::SIGCHLD && !signal.from_keyboard {
                 os::kill(supervisor, signal.number);
             }
         }

@@ -67,6 +67,9 @@ pub struct Inherited {
 pub fn start(launch: &Launch, meeting: &Meeting, rank: usize, inherited: Inherited) -> Result<RankProcess, Failure> {
     let mut command = Command::new(&launch.program);
     command.args(&launch.arguments);
+    for name in OTHER_PLACES {
+        command.env_remove(name);
+    }
     for (name, value) in [
         ("RANK", rank.to_string()),
         ("WORLD_SIZE", launch.ranks.to_string()),
@@ -98,6 +101,16 @@ pub fn start(launch: &Launch, meeting: &Meeting, rank: usize, inherited: Inherit
     let stderr = child.stderr.take().map(|pipe| Stream::new(sink::Output::Stderr, rank, pipe));
     Ok(RankProcess { pid: child.id() as Pid, running: true, streams: stdout.into_iter().chain(stderr).collect() })
 }
+
+/// Settings of a job around this one, which would go before those that the ranks get here.
+const OTHER_PLACES: [&str; 6] = [
+    "UNISONO_RANK",
+    "UNISONO_WORLD_SIZE",
+    "UNISONO_LOCAL_RANK",
+    "UNISONO_LOCAL_WORLD_SIZE",
+    "UNISONO_PORT",
+    "UNISONO_JOB_ID",
+];
 
 fn create(directory: &Path, rank: usize, kind: &str) -> Result<File, Failure> {
     let path = directory.join(format!("rank-{rank}.{kind}"));

@@ -165,7 +165,7 @@ impl Supervisor {
                 self.end_because(Cause::KeeperGone);
                 continue;
             }
-            if !signal.from_terminal {
+            if !signal.from_keyboard {
                 self.ranks.iter().filter(|rank| rank.running).for_each(|rank| os::kill(rank.pid, signal.number));
             }
             if matches!(self.stage, Stage::Over) {

@@ -5,6 +5,7 @@ use crate::plan::check::check;
 use crate::plan::{Buffer, Lane, Move, Operand, Plan, Program, Reduction, Step};
 use crate::types::Rank;
 use std::fmt;
+use std::ops::Range;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -70,28 +71,54 @@ impl fmt::Display for Report {
 ///
 /// # Panics
 /// If the checker accepts a mutant that goes wrong in the interpreter.
-pub(crate) fn try_all(plans: &[Plan], seeds: std::ops::Range<u64>) -> Report {
+pub(crate) fn try_all(plans: &[Plan], seeds: Range<u64>) -> Report {
     let mut report = Report::default();
     for plan in plans {
-        for_each_mutant(plan, |change, mutant| {
-            let count = &mut report.counts[change as usize];
-            let verdict = check(&mutant);
-            if !is_well_formed(&mutant) {
-                assert!(verdict.is_err(), "{change:?} reaches out of a buffer and was accepted:\n{}", mutant.text());
-                count.rejected += 1;
-                return;
-            }
-            match (verdict, interpret::run_all(&mutant, seeds.clone())) {
-                (Err(_), run) => {
-                    count.rejected += 1;
-                    count.rejected_by_both += usize::from(run.is_err());
-                }
-                (Ok(_), Ok(())) => count.equivalent += 1,
-                (Ok(_), Err(wrong)) => panic!("{change:?} was accepted, and {wrong}:\n{}", mutant.text()),
-            }
-        });
+        for_each_mutant(plan, |change, mutant| report.judge(change, &mutant, seeds.clone()));
     }
     report
+}
+
+/// Tries mutants of mutants of mutants, chosen by chance: `tries` of each plan.
+///
+/// # Panics
+/// As [`try_all`].
+pub(crate) fn try_far(plans: &[Plan], tries: usize, mut state: u64) -> Report {
+    let mut report = Report::default();
+    for plan in plans {
+        for _ in 0..tries {
+            let mut mutant = (Change::Drop, plan.clone());
+            for _ in 0..3 {
+                let mut mutants = Vec::new();
+                for_each_mutant(&mutant.1, |change, plan| mutants.push((change, plan)));
+                if !mutants.is_empty() {
+                    mutant = mutants.swap_remove(interpret::random(&mut state) as usize % mutants.len());
+                }
+            }
+            report.judge(mutant.0, &mutant.1, 0..3);
+        }
+    }
+    report
+}
+
+impl Report {
+    fn judge(&mut self, change: Change, mutant: &Plan, seeds: Range<u64>) {
+        let count = &mut self.counts[change as usize];
+        let verdict = check(mutant);
+        if !is_well_formed(mutant) {
+            assert!(verdict.is_err(), "{change:?} reaches out of a buffer and was accepted:\n{}", mutant.text());
+            count.rejected += 1;
+            return;
+        }
+        match (verdict, interpret::run_all(mutant, seeds)) {
+            (Err(_), run) => {
+                count.rejected += 1;
+                count.rejected_by_both += usize::from(run.is_err());
+            }
+            (Ok(_), Ok(())) => count.equivalent += 1,
+            (Ok(_), Err(wrong)) => panic!("{change:?} was accepted, and {wrong}:\n{}", mutant.text()),
+        }
+    }
 }
 
 /// Whether all spans lie inside their buffers, so that the interpreter can run the plan.
@@ -163,7 +190,7 @@ fn lane_mutants(context: &Context, steps: &Lane, visit: &mut dyn FnMut(Change, L
         match step {
             Step::Move(one) => move_mutants(context, one, &mut |change, one| replace(change, Step::Move(one))),
             Step::Repeat { count, body } => {
-                for count in [count - 1, count + 1] {
+                for count in [count.saturating_sub(1), count + 1] {
                     replace(Change::Resize, Step::Repeat { count, body: body.clone() });
                 }
                 let count = *count;
@@ -230,7 +257,7 @@ fn operand_mutants(context: &Context, operand: Operand) -> Vec<(Change, Operand)
             let mut mutants: Vec<_> = starts
                 .map(|start| (Change::RedirectChunk, Operand::Local(crate::plan::Span { start, ..span })))
                 .collect();
-            for len in [span.len - 1, span.len + 1] {
+            for len in [span.len.saturating_sub(1), span.len + 1] {
                 mutants.push((Change::Resize, Operand::Local(crate::plan::Span { len, ..span })));
             }
             mutants

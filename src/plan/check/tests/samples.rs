@@ -18,6 +18,7 @@ pub(crate) fn all() -> Vec<Plan> {
         two_shot(3),
         direct_all_to_all(3),
         chain_broadcast(4, 4),
+        chain_reduce(4, 3),
         tree_reduce(6, 3),
         tree_all_reduce(5, 3),
         dissemination_barrier(5),
@@ -113,6 +114,20 @@ pub(crate) fn chain_broadcast(ranks: usize, tiles: u32) -> Plan {
             vec![Step::Repeat { count: tiles, body: vec![body] }]
         };
         Program { lanes: vec![half(0), half(1)], scratch: Vec::new() }
+    })
+}
+
+/// Inner ranks have no memory for the partial sum: all moves of a tile complete together.
+pub(crate) fn chain_reduce(ranks: usize, tiles: u32) -> Plan {
+    let problem = Problem { tiles, ..problem(Collective::Reduce, ranks) };
+    Plan::new("chain", problem, 1, move |rank| {
+        let (mine, out) = (striding(Buffer::Input, 0, 1, 1), striding(Buffer::Output, 0, 1, 1));
+        let body = match rank {
+            0 => reduce(Reduction::Final, [mine, peer(1)], [out]),
+            _ if rank + 1 < ranks => reduce(Reduction::Partial, [mine, peer(rank + 1)], [peer(rank - 1)]),
+            _ => copy(mine, [peer(rank - 1)]),
+        };
+        Program::of(vec![Step::Repeat { count: tiles, body: vec![body] }])
     })
 }
 
