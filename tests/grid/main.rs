@@ -16,6 +16,7 @@ mod world;
 
 use case::Case;
 use product::{RANKS, Selection};
+use std::time::Instant;
 use unisono::{Communicator, Progress, TransportKind};
 use world::{Body, World};
 
@@ -37,8 +38,11 @@ fn tcp_grid() {
 fn grid(transport: TransportKind) {
     let selection = Selection::from_environment();
     for ranks in RANKS {
-        if !selection.cases(transport, ranks).is_empty() {
+        let cases = selection.cases(transport, ranks).len();
+        if cases > 0 {
+            let start = Instant::now();
             World { transport, ranks, progress: Progress::Caller }.run(Body::Cases);
+            println!("{transport}, {ranks} ranks: {cases} cases in {:.1} s", start.elapsed().as_secs_f64());
         }
     }
 }

@@ -23,9 +23,7 @@ impl Selection {
             Some(text) if text.split(',').count() < 9 || text.contains('*') => {
                 Selection::Matching(text.split(',').map(str::to_owned).collect())
             }
-            Some(text) => {
-                Selection::One(text.parse().unwrap_or_else(|error| panic!("{SELECTION}={text}: {error}")))
-            }
+            Some(text) => Selection::One(text.parse().unwrap_or_else(|error| panic!("{SELECTION}={text}: {error}"))),
         }
     }
 
@@ -135,14 +133,19 @@ fn the_short_product_leaves_nothing_out() {
     for ranks in RANKS {
         let cases = short(TransportKind::Memory, ranks);
         for collective in Collective::ALL {
-            let of = |holds: &dyn Fn(&Case) -> bool| cases.iter().any(|case| case.collective == collective && holds(case));
+            let of =
+                |holds: &dyn Fn(&Case) -> bool| cases.iter().any(|case| case.collective == collective && holds(case));
             for algorithm in algorithms(collective, ranks) {
                 for &count in counts(collective) {
-                    assert!(of(&|case| case.algorithm == algorithm && case.count == count), "{collective} {algorithm:?}");
+                    assert!(
+                        of(&|case| case.algorithm == algorithm && case.count == count),
+                        "{collective} {algorithm:?}"
+                    );
                 }
             }
             if collective.has_root() {
-                (0..ranks).for_each(|root| assert!(of(&|case| case.root == root), "{collective}, {ranks} ranks: {root}"));
+                (0..ranks)
+                    .for_each(|root| assert!(of(&|case| case.root == root), "{collective}, {ranks} ranks: {root}"));
             }
             for form in Form::ALL.into_iter().filter(|form| form.exists_for(collective)) {
                 assert!(of(&|case| case.form == form), "{collective} {form:?}");

@@ -80,9 +80,9 @@ impl World {
     fn run_processes(self, body: Body) {
         let meeting = Meeting::new();
         let limit = if product::Selection::from_environment().is_full() { FULL_LIMIT } else { SHORT_LIMIT };
-        let deadline = Instant::now() + limit;
-        let mut processes: Vec<Process> = (0..self.ranks).map(|rank| Process::start(self, body, &meeting, rank)).collect();
-        let mut deadline = deadline;
+        let mut processes: Vec<Process> =
+            (0..self.ranks).map(|rank| Process::start(self, body, &meeting, rank)).collect();
+        let mut deadline = Instant::now() + limit;
         let mut failed = false;
         while processes.iter_mut().any(Process::is_running) && Instant::now() < deadline {
             if !failed && processes.iter_mut().any(Process::has_failed) {
@@ -165,7 +165,8 @@ impl Process {
 
     /// Ends the rank if it has not ended, and tells what it wrote.
     fn report(mut self) -> String {
-        let fate = if self.is_running() { "still ran".to_owned() } else { format!("{}", self.ended.expect("it ended")) };
+        let fate =
+            if self.is_running() { "still ran".to_owned() } else { format!("{}", self.ended.expect("it ended")) };
         let _ = self.child.kill();
         let _ = self.child.wait();
         let outputs: String = self.outputs.drain(..).filter_map(|output| output.join().ok()).collect();
