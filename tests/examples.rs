@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// An example that `cargo test` has built: it lies beside the folder of this test's own binary.
+/// An example, which `cargo test` builds (`cargo test --test examples` alone does not): it lies beside the folder of this
+/// test's own binary.
 fn example(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("this test has a path");
     let profile = this.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps/THIS");

@@ -149,7 +149,7 @@ mod tests {
         };
         Settings::default().or_environment(&lookup).unwrap();
         let asked = asked.into_inner();
-        assert_eq!(asked.len(), 5, "{asked:?}");
+        assert!(asked.len() >= 5, "{asked:?}");
         assert_eq!(crate::bootstrap::unknown_variables(asked.into_iter()), []);
     }
 }
