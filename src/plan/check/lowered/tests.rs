@@ -32,8 +32,9 @@ fn stores_twice() -> Plan {
         let (other, scratch) = (peer(1 - rank), |slot| one(Buffer::Scratch, slot));
         let keep = copy(one(Buffer::Input, 0), [scratch(0), scratch(1), other]);
         let sources = if rank == 0 { [scratch(0), other] } else { [other, scratch(1)] };
-        let fold = reduce(Reduction::Final, sources, [one(Buffer::Output, 0)]);
-        Program { lanes: vec![vec![Step::Move(keep), Step::Move(fold)]], scratch: vec![0, 0] }
+        let fold = reduce(Reduction::Final, sources, [scratch(2)]);
+        let out = copy(scratch(2), [one(Buffer::Output, 0)]);
+        Program { lanes: vec![[keep, fold, out].map(Step::Move).to_vec()], scratch: vec![0; 3] }
     })
 }
 
