@@ -2,3 +2,5 @@
 
 pub mod links;
 pub mod run;
+#[cfg(test)]
+mod stress;

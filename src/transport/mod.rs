@@ -19,6 +19,8 @@ pub mod memory;
 #[cfg(all(test, loom))]
 mod models;
 pub mod ring;
+#[cfg(test)]
+mod stress;
 pub mod tcp;
 
 use crate::error::Result;

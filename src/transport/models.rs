@@ -147,13 +147,13 @@ fn loom_staged_bytes_change_hands_around_the_ring() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn loom_finds_a_stamp_that_does_not_release() {
     pass(weak, strong, 0, 1);
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn loom_finds_cells_that_are_given_back_without_release() {
     pass(strong, weak, 0, 3);
 }
@@ -200,13 +200,13 @@ fn loom_nobody_reads_memory_that_was_taken_back() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn loom_finds_a_reader_that_does_not_ask() {
     lend(|| AtomicU32::new(0), false);
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn loom_finds_a_reader_that_lets_go_without_release() {
     lend(|| Weak(AtomicU32::new(0)), true);
 }

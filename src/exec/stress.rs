@@ -1,0 +1,75 @@
+//! Worlds of threads that run proved plans over real links, flat out; no lock or channel is between them, so that
+//! ThreadSanitizer understands all that orders them.
+
+use super::links::{Links, Path};
+use super::run::{Memory, Runner};
+use crate::plan::Problem;
+use crate::plan::check::Checked;
+use crate::plan::chunk::Counts;
+use crate::plan::lower::lower;
+use crate::reduce::Kernel;
+use crate::select::Selector;
+use crate::transport::arena::Arena;
+use crate::transport::memory::Mapping;
+use crate::types::{Collective, DType, Rank, ReduceOp};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const RANKS: usize = 4;
+const ROUNDS: u32 = 200;
+const ELEMENTS: usize = 5003;
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn run_rank(rank: Rank, arena: &Arc<Arena>, checked: &Checked) {
+    let start = Instant::now();
+    let path = |peer: Rank| (peer != rank).then(|| Path::Arena { arena: arena.clone(), own: rank, peer });
+    let connect = Box::new(|peer, _, _| unreachable!("nobody dials rank {peer}"));
+    let mut links = Links::new(rank, (0..RANKS).map(path).collect(), connect);
+    let lowered = lower(checked, rank, &Counts::Even(ELEMENTS as u64), 4, false);
+    let deadline = start + LIMIT;
+    let inboxes = lowered.inboxes.iter().map(|name| links.open_inbox(*name, deadline).unwrap()).collect();
+    let outboxes = lowered.outboxes.iter().map(|(name, _)| links.open_outbox(*name, deadline).unwrap()).collect();
+    let kernel = Kernel::new(DType::U32, ReduceOp::Sum, RANKS);
+    let mut runner = Runner::new(lowered, Some(kernel), 4, inboxes, outboxes);
+    let mut input = vec![0u32; ELEMENTS];
+    let mut output = vec![0u32; ELEMENTS];
+    for round in 0..ROUNDS {
+        let value = |rank: usize, index: usize| (rank as u32 + 1) * (round + index as u32);
+        input.iter_mut().enumerate().for_each(|(index, element)| *element = value(rank, index));
+        let memory = Memory::new(input.as_ptr().cast(), output.as_mut_ptr().cast());
+        // SAFETY: both buffers are of the lowered size, and left alone until the run is done.
+        unsafe { runner.begin(memory, round) };
+        while !runner.poll(&mut links).unwrap() {
+            assert!(start.elapsed() < LIMIT, "rank {rank} waits in round {round}");
+            std::thread::yield_now();
+        }
+        let right = |(index, came): (usize, &u32)| *came == (0..RANKS).map(|rank| value(rank, index)).sum::<u32>();
+        assert!(output.iter().enumerate().all(right), "rank {rank}, round {round}");
+    }
+}
+
+/// An arena per algorithm: new links on used rings would count from the beginning.
+fn run_worlds(new_arena: impl Fn() -> Arc<Arena>) {
+    for algorithm in ["two_shot", "ring", "recursive_doubling", "double_tree"] {
+        let problem = Problem { collective: Collective::AllReduce, ranks: RANKS, root: 0, uneven: false, tiles: 1 };
+        let checked = Selector::prove(algorithm, problem).unwrap();
+        let arena = &new_arena();
+        std::thread::scope(|scope| {
+            for rank in 0..RANKS {
+                let checked = &checked;
+                scope.spawn(move || run_rank(rank, arena, checked));
+            }
+        });
+    }
+}
+
+#[test]
+fn threads_read_what_is_lent_to_them() {
+    run_worlds(|| Arena::for_threads(RANKS).unwrap());
+}
+
+#[test]
+fn ranks_that_only_share_a_mapping_pass_everything_through_it() {
+    let mapping = || Mapping::anonymous(1 << 20).unwrap();
+    run_worlds(|| Arena::for_processes(mapping(), RANKS).unwrap());
+}
