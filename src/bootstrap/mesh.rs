@@ -31,6 +31,9 @@ pub(super) const FAREWELL: Duration = Duration::from_millis(100);
 /// How often whoever waits for a connection asks whether there is still hope.
 const ASK_HOPE_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Whoever waits in vain while this process has had no file descriptor for so long waits no longer.
+const STARVATION: Duration = Duration::from_millis(500);
+
 /// What is known of a rank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -272,6 +275,7 @@ impl Mesh {
         deadline: Instant,
         hopeless: &dyn Fn() -> Option<Error>,
     ) -> Result<Stream> {
+        let mut starved_since = None;
         loop {
             // Before the rank's own fate: the reason why it left may be known.
             if let Some(error) = hopeless() {
@@ -287,12 +291,19 @@ impl Mesh {
             match waited {
                 Some(Ok(stream)) => return Ok(stream),
                 Some(Err(error)) => return Err(hopeless().unwrap_or(error)),
-                None if Instant::now() >= deadline => break,
                 None => {}
             }
-        }
-        if let Some(error) = self.starved() {
-            return Err(error);
+            let now = Instant::now();
+            match self.starved() {
+                Some(error) if now >= deadline || now >= *starved_since.get_or_insert(now) + STARVATION => {
+                    return Err(error);
+                }
+                Some(_) => {}
+                None => starved_since = None,
+            }
+            if now >= deadline {
+                break;
+            }
         }
         Err(Error::new(ErrorKind::Timeout, format!("rank {rank} did not connect in the time given"))
             .on_rank(self.rank)

@@ -308,6 +308,13 @@ impl World {
         }
     }
 
+    /// Ends this rank's part in the job because of a failure of its own: for the others it is lost, with these words.
+    pub fn give_up(&self, reason: &str) {
+        if let Some(links) = self.own_links() {
+            links.mesh.give_up(reason);
+        }
+    }
+
     /// Dials a rank and says what for.
     fn call(
         &self,

@@ -190,7 +190,9 @@ impl Builder {
         }
         let constants = Constants::of(kind.unwrap_or(TransportKind::Memory));
         let context = Arc::new(Context::new(hellos[0].algorithm.clone(), constants));
-        let communicator = origin.make(WORLD, world.rank(), &members, context, &settings)?;
+        let made = origin.make(WORLD, world.rank(), &members, context, &settings);
+        // The others may be waiting for what this rank can't do, and should hear why.
+        let communicator = made.inspect_err(|error| world.give_up(error.message()))?;
         tracing::info!("{}", communicator.describe());
         Ok(communicator)
     }

@@ -78,7 +78,7 @@ fn a_panic_of_one_rank_is_told_to_the_others() {
             let _dropped_while_panicking = communicator;
             std::panic::resume_unwind(Box::new("a bug of the program"));
         }));
-        panic.map(|()| ()).map_err(|_| Error::new(unisono::ErrorKind::Aborted, "it panicked"))
+        panic.map_err(|_| Error::new(unisono::ErrorKind::Aborted, "it panicked"))
     });
     for rank in [0, 1, 3] {
         let error = results[rank].as_ref().unwrap_err();

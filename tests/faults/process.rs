@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One rank. It is killed when dropped, so that a failed test leaves nothing behind.
 pub struct Process {
@@ -77,6 +77,22 @@ impl Process {
     pub fn signal(&self, signal: libc::c_int) {
         // SAFETY: the child is this test's own and was not waited for, so its pid is not another's.
         assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
+    }
+
+    /// Stops the rank, all of its threads, before this returns.
+    pub fn stop(&self) {
+        self.signal(libc::SIGSTOP);
+        let deadline = Instant::now() + NO_HANG;
+        while !self.is_stopped() {
+            assert!(Instant::now() < deadline, "process {} does not stop", self.id());
+            std::thread::yield_now();
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
+        let stat = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        threads.map(stat).all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
     }
 
     /// Lets the rank drop its communicator and end, which it must do well.

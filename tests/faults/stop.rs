@@ -12,7 +12,7 @@ fn a_stopped_rank_and_the_operation_are_named_after_the_deadline() {
         tell_all(&mut processes, "timeout 4000");
         tell_all(&mut processes, "loop all_reduce f32 sum 20000 0");
         expect_all(&processes, "running");
-        processes[victim].signal(libc::SIGSTOP);
+        processes[victim].stop();
         let waiting = |process: &Process| {
             let failed = process.failed();
             assert_eq!(failed.kind, "timeout", "{failed:?}");
@@ -38,7 +38,7 @@ fn reuse_memory(chance: &mut Chance, transport: &str, rounds: usize) {
         // A deadline this short may pass before the victim stops, on a busy machine; the rest of the round holds all the same.
         let first: Vec<String> = processes.iter().map(|process| process.next_line()).collect();
         chance.pass_up_to_ms(3);
-        processes[victim].signal(libc::SIGSTOP);
+        processes[victim].stop();
         let expect_error = |rank: usize| {
             let line = if first[rank] == "running" { processes[rank].next_line() } else { first[rank].clone() };
             let failed = super::process::Failed::parse(&line);
@@ -87,7 +87,7 @@ fn sixteen_ranks_on_two_processors_work_and_wait_without_burning_them() {
         expect_all(&processes, "joined");
         tell_all(&mut processes, "repeat 300 all_reduce f32 sum 16 0");
         expect_all(&processes, "ok");
-        processes[5].signal(libc::SIGSTOP);
+        processes[5].stop();
         tell_all(&mut processes, "timeout 5000");
         tell_all(&mut processes, "call all_reduce f32 sum 16 0");
         for rank in (0..16).filter(|rank| *rank != 5) {
