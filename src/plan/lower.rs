@@ -4,6 +4,7 @@
 //! again at the latest when the receiver has taken all of it; the program waits for that before it overwrites the memory, so it
 //! is right under the weakest of the promises that transports make.
 
+mod elide;
 mod validate;
 
 pub use validate::Misfit;
@@ -97,6 +98,7 @@ pub fn alias_offset(collective: Collective, rank: Rank, counts: &Counts, element
 pub fn lower(checked: &Checked, rank: Rank, counts: &Counts, element_bytes: u64, in_place: bool) -> Lowered {
     let plan = checked.plan();
     let program = plan.program(rank);
+    let program = if in_place { program } else { elide::without_input_copies(program) };
     let extents = Extents::new(plan, &program, rank, counts);
     let alias = in_place.then(|| alias_offset(plan.problem.collective, rank, counts, element_bytes));
     let mut lowering = Lowering {
