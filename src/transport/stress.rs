@@ -25,7 +25,7 @@ fn staged() -> Arc<Arena> {
 fn message(number: u64) -> Vec<u8> {
     let mut random = Random(number);
     let len = 1 + random.below([8, 300, 6000][number as usize % 3]);
-    (0..len).map(|index| (number ^ index * 7) as u8).collect()
+    (0..len).map(|index| (number ^ (index * 7)) as u8).collect()
 }
 
 fn send_all(mut sender: ring::Sender) {

@@ -205,10 +205,13 @@ mod tests {
         }
     }
 
+    /// Makes one thing wrong.
+    type Spoil = fn(&mut Lowered);
+
     #[test]
     fn every_misfit_is_named() {
         assert_eq!(program().validate(), Ok(()));
-        let cases: [(&str, fn(&mut Lowered)); 19] = [
+        let cases: [(&str, Spoil); 19] = [
             ("two inboxes or two outboxes are the same link", |it| it.inboxes.push(it.inboxes[0])),
             ("waits for an outbox that does not exist", |it| it.lanes[0][1].awaits[0].outbox = 1),
             ("waits for a post that does not exist", |it| it.lanes[0][1].awaits[0].post = 1),

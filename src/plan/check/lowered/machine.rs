@@ -58,13 +58,13 @@ impl<'a> Machine<'a> {
         let lane_count = programs.iter().map(|program| program.lanes.len()).sum();
         let mut machine =
             Machine { programs, element_bytes, ranks: Vec::new(), lanes: Vec::with_capacity(lane_count), values };
-        for rank in 0..programs.len() {
+        for (rank, program) in programs.iter().enumerate() {
             let state = machine.rank_state(expected, rank).map_err(|wrong| match wrong {
                 Wrong::Misfit(misfit) => wrong.at(rank, misfit.lane, misfit.instruction),
                 wrong => wrong.at(rank, 0, 0),
             })?;
             machine.ranks.push(state);
-            for number in 0..programs[rank].lanes.len() {
+            for number in 0..program.lanes.len() {
                 let clock = vec![0; lane_count];
                 machine.lanes.push(Lane { rank, number, next: 0, done: 0, entered: false, clock });
             }
