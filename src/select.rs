@@ -7,7 +7,7 @@ use crate::algorithm::{self, Algorithm};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Problem;
 use crate::plan::check::{Checked, check};
-use crate::plan::cost;
+use crate::plan::cost::{self, Price, Work};
 use crate::topology::host::Constants;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -55,13 +55,19 @@ pub struct Explanation {
 }
 
 /// Prices every algorithm of the registry; the first of the candidates is the choice.
+///
+/// A first price comes from the promises alone. The candidates whose promise is near the best are then built and proved, if that
+/// is affordable among so many ranks, and priced again by what the proof counted.
 pub fn explain(context: &Context, problem: Problem, bytes: u64) -> Result<Explanation> {
-    let mut candidates: Vec<Candidate> =
-        algorithm::registry().iter().map(|one| price(*one, &context.constants, problem, bytes)).collect();
-    candidates.sort_by(|a, b| {
-        let key = |one: &Candidate| one.time_us.unwrap_or(f64::INFINITY);
-        key(a).total_cmp(&key(b))
-    });
+    let constants = &context.constants;
+    let mut priced: Vec<Priced> =
+        algorithm::registry().iter().map(|one| promise(*one, constants, problem, bytes)).collect();
+    let best_ns = priced.iter().filter_map(|one| Some(one.price?.total_ns())).fold(f64::INFINITY, f64::min);
+    for one in &mut priced {
+        one.refine(constants, bytes, best_ns)?;
+    }
+    priced.sort_by(|a, b| a.total_ns().total_cmp(&b.total_ns()));
+    let mut candidates: Vec<Candidate> = priced.into_iter().map(Priced::candidate).collect();
     if let Some(forced) = &context.algorithm
         && let Some(index) = candidates.iter().position(|one| one.name == *forced && one.time_us.is_some())
     {
@@ -80,33 +86,59 @@ pub fn explain(context: &Context, problem: Problem, bytes: u64) -> Result<Explan
     Ok(Explanation { chosen, time_us, candidates })
 }
 
-/// The cheapest number of tiles of one algorithm.
-fn price(one: &dyn Algorithm, constants: &Constants, problem: Problem, bytes: u64) -> Candidate {
-    let name = one.name().to_owned();
-    if let Err(reason) = one.fits(&problem) {
-        return Candidate {
-            name,
-            tiles: 1,
-            time_us: None,
-            latency_us: None,
-            bandwidth_us: None,
-            rejected: Some(reason),
-        };
+/// A promise so far from the best is not worth a proof: what the proof counts besides changes a price by less.
+const WORTH_A_PROOF: f64 = 4.0;
+/// Chunks sent by all ranks together, beyond which a proof takes longer than a choice may: about 0.1 s.
+const AFFORDABLE_CHUNKS: u64 = 100_000;
+
+/// An algorithm on its way to becoming a candidate.
+struct Priced {
+    algorithm: &'static dyn Algorithm,
+    problem: Problem,
+    /// None where it does not fit.
+    price: Option<Price>,
+    chunks_sent: u64,
+    rejected: Option<String>,
+}
+
+/// The price of one algorithm by its promise, with the number of tiles that makes it cheapest.
+fn promise(algorithm: &'static dyn Algorithm, constants: &Constants, problem: Problem, bytes: u64) -> Priced {
+    if let Err(reason) = algorithm.fits(&problem) {
+        return Priced { algorithm, problem, price: None, chunks_sent: 0, rejected: Some(reason) };
     }
-    let tiles: &[u32] = if one.pipelines() { &TILES } else { &TILES[..1] };
-    let priced = tiles.iter().map(|&tiles| {
+    let tiles: &[u32] = if algorithm.pipelines() { &TILES } else { &TILES[..1] };
+    let by_tiles = tiles.iter().map(|&tiles| {
         let problem = Problem { tiles, ..problem };
-        (tiles, cost::price(&one.plan(&problem), &one.promise(&problem), constants, bytes))
+        let promise = algorithm.promise(&problem);
+        let price = cost::price(&algorithm.plan(&problem), &Work::promised(&promise), constants, bytes);
+        Priced { algorithm, problem, price: Some(price), chunks_sent: promise.chunks_sent, rejected: None }
     });
-    let (tiles, price) =
-        priced.min_by(|a, b| a.1.total_ns().total_cmp(&b.1.total_ns())).expect("there is a number of tiles");
-    Candidate {
-        name,
-        tiles,
-        time_us: Some(price.total_ns() / 1e3),
-        latency_us: Some(price.latency_ns / 1e3),
-        bandwidth_us: Some(price.bandwidth_ns / 1e3),
-        rejected: None,
+    by_tiles.min_by(|a, b| a.total_ns().total_cmp(&b.total_ns())).expect("there is a number of tiles")
+}
+
+impl Priced {
+    fn total_ns(&self) -> f64 {
+        self.price.map_or(f64::INFINITY, |price| price.total_ns())
+    }
+
+    fn refine(&mut self, constants: &Constants, bytes: u64, best_ns: f64) -> Result<()> {
+        let affordable = self.chunks_sent.saturating_mul(self.problem.ranks as u64) <= AFFORDABLE_CHUNKS;
+        if affordable && self.total_ns() <= WORTH_A_PROOF * best_ns {
+            let checked = Selector::prove(self.algorithm.name(), self.problem)?;
+            self.price = Some(cost::price(checked.plan(), &Work::counted(checked.facts()), constants, bytes));
+        }
+        Ok(())
+    }
+
+    fn candidate(self) -> Candidate {
+        Candidate {
+            name: self.algorithm.name().to_owned(),
+            tiles: self.problem.tiles,
+            time_us: self.price.map(|price| price.total_ns() / 1e3),
+            latency_us: self.price.map(|price| price.latency_ns / 1e3),
+            bandwidth_us: self.price.map(|price| price.bandwidth_ns / 1e3),
+            rejected: self.rejected,
+        }
     }
 }
 
@@ -126,7 +158,7 @@ impl Selector {
                     Error::new(ErrorKind::InvalidArgument, format!("algorithm {name} does not fit: {reason}"))
                         .remedy("leave the choice to the library, or take another algorithm")
                 })?;
-                (name, price(one, &context.constants, problem, bytes).tiles)
+                (name, promise(one, &context.constants, problem, bytes).problem.tiles)
             }
             None => {
                 let chosen = explain(context, problem, bytes)?.candidates.swap_remove(0);

@@ -74,6 +74,7 @@ impl DType {
 /// Integers wrap. `Avg` of integers truncates towards zero after the (wrapping) sum. Narrow floats are accumulated in
 /// `f32` within one reduction step and rounded (to nearest, ties to even) when stored; fp8-e4m3 saturates. `Min` and `Max`
 /// return NaN if any operand is NaN, and order -0 below +0. Every NaN that a reduction produces is the canonical one.
+/// [`mod@crate::reduce`] has the rules of every type in one table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ReduceOp {
     Sum,

@@ -28,6 +28,12 @@ use std::time::{Duration, Instant};
 /// How long a goodbye may take.
 pub(super) const FAREWELL: Duration = Duration::from_millis(100);
 
+/// How often whoever waits for a connection asks whether there is still hope.
+const ASK_HOPE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Whoever waits in vain while this process has had no file descriptor for so long waits no longer.
+const STARVATION: Duration = Duration::from_millis(500);
+
 /// What is known of a rank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -260,24 +266,49 @@ impl Mesh {
     /// Blocks until that rank's connection has come.
     ///
     /// # Errors
-    /// [`ErrorKind::PeerLost`] if the rank is gone, [`ErrorKind::Timeout`].
-    pub fn take_parked(&self, purpose: Purpose, rank: Rank, tag: Tag, deadline: Instant) -> Result<Stream> {
-        let waited = self.wait_for(deadline, |state| {
-            let is_wanted = |parked: &Parked| (parked.purpose, parked.rank, parked.tag) == (purpose, rank, tag);
-            match state.parked.iter().position(is_wanted) {
-                Some(index) => Some(Ok(state.parked.swap_remove(index).stream)),
-                None => self.obituary(state, rank).map(Err),
-            }
-        });
-        waited.unwrap_or_else(|| {
-            if let Some(error) = self.starved() {
+    /// [`ErrorKind::PeerLost`] if the rank is gone, [`ErrorKind::Timeout`], and whatever `hopeless` says meanwhile.
+    pub fn take_parked(
+        &self,
+        purpose: Purpose,
+        rank: Rank,
+        tag: Tag,
+        deadline: Instant,
+        hopeless: &dyn Fn() -> Option<Error>,
+    ) -> Result<Stream> {
+        let mut starved_since = None;
+        loop {
+            // Before the rank's own fate: the reason why it left may be known.
+            if let Some(error) = hopeless() {
                 return Err(error);
             }
-            Err(Error::new(ErrorKind::Timeout, format!("rank {rank} did not connect in the time given"))
-                .on_rank(self.rank)
-                .with_peer(rank)
-                .remedy(format!("look at what rank {rank} does, or give a longer timeout")))
-        })
+            let waited = self.wait_for(deadline.min(Instant::now() + ASK_HOPE_INTERVAL), |state| {
+                let is_wanted = |parked: &Parked| (parked.purpose, parked.rank, parked.tag) == (purpose, rank, tag);
+                match state.parked.iter().position(is_wanted) {
+                    Some(index) => Some(Ok(state.parked.swap_remove(index).stream)),
+                    None => self.obituary(state, rank).map(Err),
+                }
+            });
+            match waited {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => return Err(hopeless().unwrap_or(error)),
+                None => {}
+            }
+            let now = Instant::now();
+            match self.starved() {
+                Some(error) if now >= deadline || now >= *starved_since.get_or_insert(now) + STARVATION => {
+                    return Err(error);
+                }
+                Some(_) => {}
+                None => starved_since = None,
+            }
+            if now >= deadline {
+                break;
+            }
+        }
+        Err(Error::new(ErrorKind::Timeout, format!("rank {rank} did not connect in the time given"))
+            .on_rank(self.rank)
+            .with_peer(rank)
+            .remedy(format!("look at what rank {rank} does, or give a longer timeout")))
     }
 
     /// Says goodbye and ends the thread; takes at most about twice [`FAREWELL`].

@@ -143,7 +143,7 @@ impl Request {
 }
 
 /// The kinds of error with which rank 0 ends a meeting, in the order of their numbers on the wire.
-const REFUSALS: [ErrorKind; 3] = [ErrorKind::Rendezvous, ErrorKind::Timeout, ErrorKind::PeerLost];
+const REFUSALS: [ErrorKind; 4] = [ErrorKind::Rendezvous, ErrorKind::Timeout, ErrorKind::PeerLost, ErrorKind::Resource];
 const NO_PEER: u64 = u64::MAX;
 
 impl Answer {

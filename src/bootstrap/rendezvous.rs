@@ -189,6 +189,9 @@ impl<'a> Reception<'a> {
                 let flaw = self.seat(guest);
                 verdict = verdict.or(flaw);
             }
+            if verdict.is_none() && self.missing() > 0 && self.door.is_starved() {
+                verdict = Some(self.verdict_on_starvation());
+            }
             if verdict.is_none() && self.missing() > 0 && Instant::now() >= self.deadline {
                 verdict = Some(self.verdict_on_time());
             }
@@ -313,6 +316,17 @@ impl<'a> Reception<'a> {
                      timeout"
                 .to_owned(),
             peer: absent.first().copied(),
+        }
+    }
+
+    /// The ranks that have come keep their connections until all have, so nothing would make room.
+    fn verdict_on_starvation(&self) -> Verdict {
+        let absent: Vec<Rank> = self.absent().collect();
+        Verdict {
+            kind: ErrorKind::Resource,
+            message: format!("rank 0 has no file descriptor left to let in {} of {}", ranges(&absent), self.job.size),
+            remedy: "raise the limit of open files (`ulimit -n`) of rank 0".to_owned(),
+            peer: Some(0),
         }
     }
 

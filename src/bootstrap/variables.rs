@@ -5,6 +5,8 @@ use crate::types::edit_distance;
 
 /// Every variable of this library with its meaning, in one line each.
 pub const KNOWN_VARIABLES: &[(&str, &str)] = &[
+    ("UNISONO_ALGORITHM", "algorithm that is taken wherever it fits, or auto; rank 0's word counts"),
+    ("UNISONO_EXPLAIN", "set to 1, rank 0 prints the algorithm of every new shape of call to stderr"),
     ("UNISONO_HOST_ID", "name of this host, equal on the ranks that share it; replaces boot id and network namespace"),
     ("UNISONO_JOB_ID", "name of the job, equal on its ranks, where ranks of one host meet without an address"),
     ("UNISONO_LAUNCHED", "set to 1 by `unisono launch`"),
@@ -12,7 +14,12 @@ pub const KNOWN_VARIABLES: &[(&str, &str)] = &[
     ("UNISONO_LOCAL_WORLD_SIZE", "number of ranks on this host"),
     ("UNISONO_PORT", "port of rank 0's host at which ranks meet; replaces MASTER_PORT"),
     ("UNISONO_RANK", "number of this rank, from 0; goes before every launcher's own"),
+    ("UNISONO_RECORD", "directory to which every rank appends its last operations when a communicator fails"),
+    ("UNISONO_REQUIRE", "transport that every pair of ranks must use, or the communicator is not made"),
     ("UNISONO_SECRET", "random text by which the ranks of a job know each other; needed across hosts"),
+    ("UNISONO_SHM_BYTES", "bytes that the ranks of a host share for their messages; rank 0's word counts"),
+    ("UNISONO_TIMEOUT", "seconds that meeting, connecting and every call may take; 300 unless set"),
+    ("UNISONO_TRANSPORT", "transport between all pairs of ranks that have it: auto, shm or tcp; rank 0's word counts"),
     ("UNISONO_WORLD_SIZE", "number of ranks; goes with UNISONO_RANK"),
 ];
 

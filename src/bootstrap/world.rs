@@ -90,7 +90,11 @@ impl World {
             hello: hello.to_vec(),
         };
         let pid = std::process::id();
-        if job.meeting == Meeting::Alone {
+        if job.size != 1 && job.meeting == Meeting::Alone || job.rank >= job.size {
+            let message = format!("a job of {} ranks has no rank {} that meets nobody", job.size, job.rank);
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        if job.size == 1 {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             return Ok(Arc::new(World { rank: job.rank, peers: vec![Peer::from(card(address))], pid, links: None }));
         }
@@ -220,14 +224,25 @@ impl World {
     /// [`ErrorKind::Timeout`], [`ErrorKind::PeerLost`], [`ErrorKind::Resource`]; [`ErrorKind::InvalidArgument`] for a rank that
     /// is this one or none; [`ErrorKind::Forked`].
     pub fn open_stream(&self, peer: Rank, tag: Tag, deadline: Instant) -> Result<TcpStream> {
+        self.open_stream_unless(peer, tag, deadline, &|| None)
+    }
+
+    /// As [`World::open_stream`], and ends early with the error that `hopeless` gives; it is asked some times a second.
+    pub fn open_stream_unless(
+        &self,
+        peer: Rank,
+        tag: Tag,
+        deadline: Instant,
+        hopeless: &dyn Fn() -> Option<Error>,
+    ) -> Result<TcpStream> {
         self.check_process()?;
         let links = self.links_to(peer)?;
         let stream = if self.rank < peer {
             let target = Target::Tcp(self.peers[peer].address);
             let request = Request::Stream { rank: self.rank, tag };
-            self.call(&target, peer, &request, deadline, &|| links.mesh.farewell_of(peer))?
+            self.call(&target, peer, &request, deadline, &|| hopeless().or_else(|| links.mesh.farewell_of(peer)))?
         } else {
-            links.mesh.take_parked(Purpose::Stream, peer, tag, deadline)?
+            links.mesh.take_parked(Purpose::Stream, peer, tag, deadline, hopeless)?
         };
         let Stream::Tcp(stream) = stream else { unreachable!("streams are let in over TCP alone") };
         stream.set_nonblocking(false).map_err(|error| self.broken(peer, "connection", &error))?;
@@ -246,7 +261,8 @@ impl World {
         match handle {
             Some(handle) => {
                 for member in &group[1..] {
-                    let stream = self.links_to(*member)?.mesh.take_parked(Purpose::Handle, *member, tag, deadline)?;
+                    let stream =
+                        self.links_to(*member)?.mesh.take_parked(Purpose::Handle, *member, tag, deadline, &|| None)?;
                     send_handle(&stream, handle.as_fd(), deadline)
                         .map_err(|error| self.broken(*member, "handing over a file", &error))?;
                 }
@@ -289,6 +305,13 @@ impl World {
     pub fn leave(&self) {
         if let Some(links) = self.own_links() {
             links.mesh.leave();
+        }
+    }
+
+    /// Ends this rank's part in the job because of a failure of its own: for the others it is lost, with these words.
+    pub fn give_up(&self, reason: &str) {
+        if let Some(links) = self.own_links() {
+            links.mesh.give_up(reason);
         }
     }
 

@@ -518,4 +518,6 @@ fn a_world_of_one_has_no_socket_and_no_thread() {
     world.share_fd(&[0], [0; 16], Some(memory_file().into()), soon()).unwrap();
     assert_eq!(world.open_stream(0, [0; 16], soon()).unwrap_err().kind(), ErrorKind::InvalidArgument);
     world.leave();
+    let odd = Job { size: 2, ..Environment::local().job(0, 1) };
+    assert_eq!(World::join(&odd, b"", soon()).unwrap_err().kind(), ErrorKind::InvalidArgument);
 }

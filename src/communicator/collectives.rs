@@ -69,6 +69,19 @@ impl Communicator {
     }
 
     /// As [`Communicator::all_reduce`], on one buffer. After an error its content is lost.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let mut data = [communicator.rank() as f32 + 1.0; 3]; // 1 on rank 0, 2 on rank 1
+    /// communicator.all_reduce_in_place(&mut data, ReduceOp::Avg)?;
+    /// assert_eq!(data, [1.5; 3]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn all_reduce_in_place<T: Element>(&mut self, buffer: &mut [T], op: ReduceOp) -> Result<()> {
         self.plain().all_reduce_in_place(buffer, op)
     }
@@ -78,16 +91,59 @@ impl Communicator {
     ///
     /// # Errors
     /// As [`Communicator::all_reduce`].
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let own = [communicator.rank() as u8; 2];
+    /// let mut all = [9; 4];
+    /// communicator.all_gather(&own, &mut all)?;
+    /// assert_eq!(all, [0, 0, 1, 1]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn all_gather<T: Element>(&mut self, input: &[T], output: &mut [T]) -> Result<()> {
         self.plain().all_gather(input, output)
     }
 
     /// As [`Communicator::all_gather`]; the rank's own block of `buffer` is its input.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let mut all = [0u8; 2];
+    /// all[communicator.rank()] = 7;
+    /// communicator.all_gather_in_place(&mut all)?;
+    /// assert_eq!(all, [7, 7]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn all_gather_in_place<T: Element>(&mut self, buffer: &mut [T]) -> Result<()> {
         self.plain().all_gather_in_place(buffer)
     }
 
     /// As [`Communicator::all_gather`], with blocks of `counts[rank]` elements (0 is legal); equal on all ranks.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let counts = [1, 2];
+    /// let own = vec![communicator.rank() as i64; counts[communicator.rank()] as usize];
+    /// let mut all = [9; 3];
+    /// communicator.all_gather_v(&own, &mut all, &counts)?;
+    /// assert_eq!(all, [0, 1, 1]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn all_gather_v<T: Element>(&mut self, input: &[T], output: &mut [T], counts: &[u64]) -> Result<()> {
         self.plain().all_gather_v(input, output, counts)
     }
@@ -96,17 +152,57 @@ impl Communicator {
     ///
     /// # Errors
     /// As [`Communicator::all_reduce`].
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let mut own = [0.0f64; 1];
+    /// communicator.reduce_scatter(&[1.0, 2.0], &mut own, ReduceOp::Sum)?;
+    /// assert_eq!(own, [[2.0], [4.0]][communicator.rank()]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn reduce_scatter<T: Element>(&mut self, input: &[T], output: &mut [T], op: ReduceOp) -> Result<()> {
         self.plain().reduce_scatter(input, output, op)
     }
 
     /// As [`Communicator::reduce_scatter`]; the result replaces the rank's own block of `buffer`, the other blocks stay or are
     /// overwritten.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let mut data = [1u32, 2];
+    /// communicator.reduce_scatter_in_place(&mut data, ReduceOp::Sum)?;
+    /// assert_eq!(data[communicator.rank()], [2, 4][communicator.rank()]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn reduce_scatter_in_place<T: Element>(&mut self, buffer: &mut [T], op: ReduceOp) -> Result<()> {
         self.plain().reduce_scatter_in_place(buffer, op)
     }
 
     /// As [`Communicator::reduce_scatter`], with blocks of `counts[rank]` elements (0 is legal); equal on all ranks.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let counts = [0, 2]; // all for rank 1
+    /// let mut own = vec![0u32; counts[communicator.rank()] as usize];
+    /// communicator.reduce_scatter_v(&[1, 2], &mut own, &counts, ReduceOp::Sum)?;
+    /// assert_eq!(own, [vec![], vec![2, 4]][communicator.rank()]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn reduce_scatter_v<T: Element>(
         &mut self,
         input: &[T],
@@ -121,11 +217,38 @@ impl Communicator {
     ///
     /// # Errors
     /// As [`Communicator::all_reduce`]; `InvalidArgument` for a root that is no rank.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let mut data = [communicator.rank() as i32; 2];
+    /// communicator.broadcast(&mut data, 1)?;
+    /// assert_eq!(data, [1, 1]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn broadcast<T: Element>(&mut self, buffer: &mut [T], root: Rank) -> Result<()> {
         self.plain().broadcast(buffer, root)
     }
 
     /// As [`Communicator::broadcast`], from the root's `input` (ignored elsewhere) to everyone's `output`.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let mut data = [0u8; 2];
+    /// let input: &[u8] = if communicator.rank() == 0 { &[1, 2] } else { &[] };
+    /// communicator.broadcast_from(input, &mut data, 0)?;
+    /// assert_eq!(data, [1, 2]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn broadcast_from<T: Element>(&mut self, input: &[T], output: &mut [T], root: Rank) -> Result<()> {
         self.plain().broadcast_from(input, output, root)
     }
@@ -134,11 +257,37 @@ impl Communicator {
     ///
     /// # Errors
     /// As [`Communicator::broadcast`].
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let mut product = vec![0i32; if communicator.rank() == 1 { 2 } else { 0 }];
+    /// communicator.reduce(&[2, 3], &mut product, ReduceOp::Prod, 1)?;
+    /// assert_eq!(product, [vec![], vec![4, 9]][communicator.rank()]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn reduce<T: Element>(&mut self, input: &[T], output: &mut [T], op: ReduceOp, root: Rank) -> Result<()> {
         self.plain().reduce(input, output, op, root)
     }
 
     /// As [`Communicator::reduce`]; the root's buffer takes the result, the others' stay as they are.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let mut data = [communicator.rank() as i32 + 1];
+    /// communicator.reduce_in_place(&mut data, ReduceOp::Max, 0)?;
+    /// assert_eq!(data, [2]); // the maximum on rank 0, its own input on rank 1
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn reduce_in_place<T: Element>(&mut self, buffer: &mut [T], op: ReduceOp, root: Rank) -> Result<()> {
         self.plain().reduce_in_place(buffer, op, root)
     }
@@ -147,6 +296,19 @@ impl Communicator {
     ///
     /// # Errors
     /// As [`Communicator::broadcast`].
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let mut all = vec![0u8; if communicator.rank() == 0 { 2 } else { 0 }];
+    /// communicator.gather(&[communicator.rank() as u8 + 1], &mut all, 0)?;
+    /// assert_eq!(all, [vec![1, 2], vec![]][communicator.rank()]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn gather<T: Element>(&mut self, input: &[T], output: &mut [T], root: Rank) -> Result<()> {
         self.plain().gather(input, output, root)
     }
@@ -155,26 +317,92 @@ impl Communicator {
     ///
     /// # Errors
     /// As [`Communicator::broadcast`].
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let all: &[u8] = if communicator.rank() == 0 { &[1, 2] } else { &[] };
+    /// let mut own = [0];
+    /// communicator.scatter(all, &mut own, 0)?;
+    /// assert_eq!(own, [[1], [2]][communicator.rank()]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn scatter<T: Element>(&mut self, input: &[T], output: &mut [T], root: Rank) -> Result<()> {
         self.plain().scatter(input, output, root)
     }
 
     /// As [`Communicator::gather`]; the root's own block of its `buffer` is its input, elsewhere `buffer` is the input.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let mut data = if communicator.rank() == 0 { vec![1u8, 0] } else { vec![2] };
+    /// communicator.gather_in_place(&mut data, 0)?;
+    /// assert_eq!(data, [vec![1, 2], vec![2]][communicator.rank()]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn gather_in_place<T: Element>(&mut self, buffer: &mut [T], root: Rank) -> Result<()> {
         self.plain().gather_in_place(buffer, root)
     }
 
     /// As [`Communicator::scatter`]; the root's own block stays in its `buffer`, elsewhere `buffer` is the output.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let mut data = if communicator.rank() == 0 { vec![1u8, 2] } else { vec![0] };
+    /// communicator.scatter_in_place(&mut data, 0)?;
+    /// assert_eq!(data[0], [1, 2][communicator.rank()]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn scatter_in_place<T: Element>(&mut self, buffer: &mut [T], root: Rank) -> Result<()> {
         self.plain().scatter_in_place(buffer, root)
     }
 
     /// As [`Communicator::all_gather_v`]; the rank's own block of `buffer` is its input.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let mut all = if communicator.rank() == 0 { [5u8, 0, 0] } else { [0, 6, 7] };
+    /// communicator.all_gather_v_in_place(&mut all, &[1, 2])?;
+    /// assert_eq!(all, [5, 6, 7]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn all_gather_v_in_place<T: Element>(&mut self, buffer: &mut [T], counts: &[u64]) -> Result<()> {
         self.plain().all_gather_v_in_place(buffer, counts)
     }
 
     /// As [`Communicator::reduce_scatter_v`]; the result replaces the rank's own block of `buffer`.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let mut data = [1u32, 2, 3];
+    /// communicator.reduce_scatter_v_in_place(&mut data, &[1, 2], ReduceOp::Sum)?;
+    /// assert_eq!(data[communicator.rank()], [2, 4][communicator.rank()]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn reduce_scatter_v_in_place<T: Element>(
         &mut self,
         buffer: &mut [T],
@@ -188,12 +416,42 @@ impl Communicator {
     ///
     /// # Errors
     /// As [`Communicator::all_reduce`].
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let input = if communicator.rank() == 0 { [1u8, 2] } else { [3, 4] };
+    /// let mut output = [0; 2];
+    /// communicator.all_to_all(&input, &mut output)?;
+    /// assert_eq!(output, [[1, 3], [2, 4]][communicator.rank()]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn all_to_all<T: Element>(&mut self, input: &[T], output: &mut [T]) -> Result<()> {
         self.plain().all_to_all(input, output)
     }
 
     /// As [`Communicator::all_to_all`] with blocks of any size (0 is legal): `input_counts[r]` elements go to rank r,
     /// `output_counts[r]` come from it. What rank a sends to rank b must be what b expects of a.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// // Rank 0 sends two elements to rank 1, and nothing else is sent.
+    /// let (input, to, from): (&[u8], _, _) =
+    ///     if communicator.rank() == 0 { (&[1, 2], [0, 2], [0, 0]) } else { (&[], [0, 0], [2, 0]) };
+    /// let mut output = vec![0; from.iter().sum::<u64>() as usize];
+    /// communicator.all_to_all_v(input, &to, &mut output, &from)?;
+    /// assert_eq!(output, [vec![], vec![1, 2]][communicator.rank()]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn all_to_all_v<T: Element>(
         &mut self,
         input: &[T],
@@ -208,6 +466,17 @@ impl Communicator {
     ///
     /// # Errors
     /// As [`Communicator::all_reduce`].
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// communicator.barrier()?;
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn barrier(&mut self) -> Result<()> {
         self.plain().barrier()
     }
@@ -346,6 +615,7 @@ impl Communicator {
         buffers: Buffers<'_, T>,
         options: &Options,
     ) -> Result<Request> {
+        self.shared.check_process()?;
         if root >= self.size {
             return Err(self.invalid(format!("{collective}: root {root} is no rank of {}", self.size)));
         }

@@ -1,5 +1,6 @@
 //! Making communicators: of threads, of the processes of a job, and the parts common to both.
 
+use super::diagnostics::warn_of_unknown_variables;
 use super::engine::Engine;
 use super::settings::{Patience, Settings};
 use super::{Communicator, Progress, Shared};
@@ -83,7 +84,9 @@ impl ControlSink for Controls {
 /// Chooses what a communicator is made with.
 ///
 /// What is not set here is taken from UNISONO_TIMEOUT (seconds), UNISONO_TRANSPORT, UNISONO_REQUIRE, UNISONO_ALGORITHM and
-/// UNISONO_SHM_BYTES, then from the defaults.
+/// UNISONO_SHM_BYTES, then from the defaults. UNISONO_EXPLAIN=1 makes rank 0 print the algorithm of every new shape of call to
+/// stderr. UNISONO_RECORD=DIR makes every rank append its last operations to DIR/rank-R.jsonl when a communicator fails. Other
+/// variables that begin with UNISONO_ are warned of once, through `tracing`.
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     settings: Settings,
@@ -131,9 +134,11 @@ impl Builder {
         if ranks == 0 {
             return Err(Error::new(ErrorKind::InvalidArgument, "a world of 0 ranks").remedy("ask for at least 1"));
         }
+        // What the environment prefers is meant for processes; only what it requires is meant for every pair of ranks.
+        let preferred = self.settings.transport;
         let settings = self.settings.or_environment(&|name| std::env::var(name).ok())?;
-        for wanted in [settings.transport, settings.require].into_iter().flatten() {
-            if wanted != TransportKind::Memory {
+        for wanted in [preferred, settings.require].into_iter().flatten() {
+            if wanted != TransportKind::Memory && ranks > 1 {
                 return Err(Error::new(
                     ErrorKind::Transport,
                     format!("threads of one process can't use the {wanted} transport"),
@@ -151,6 +156,7 @@ impl Builder {
 
     /// As [`Communicator::from_env`].
     pub fn from_env(self) -> Result<Communicator> {
+        warn_of_unknown_variables();
         let lookup = |name: &str| std::env::var(name).ok();
         let settings = self.settings.or_environment(&lookup)?;
         let job = Job::from_environment(&lookup)?;
@@ -184,7 +190,9 @@ impl Builder {
         }
         let constants = Constants::of(kind.unwrap_or(TransportKind::Memory));
         let context = Arc::new(Context::new(hellos[0].algorithm.clone(), constants));
-        let communicator = origin.make(WORLD, world.rank(), &members, context, &settings)?;
+        let made = origin.make(WORLD, world.rank(), &members, context, &settings);
+        // The others may be waiting for what this rank can't do, and should hear why.
+        let communicator = made.inspect_err(|error| world.give_up(error.message()))?;
         tracing::info!("{}", communicator.describe());
         Ok(communicator)
     }
@@ -267,8 +275,11 @@ impl Origin {
         let patience = Patience::for_ranks(local_ranks, settings.progress, bell.is_some());
         let timeout = settings.timeout();
         let size = members.len();
-        let engine = Engine::new(rank, size, links, control.clone(), bell.clone(), patience, context.clone());
-        let shared = Arc::new(Shared { engine: Mutex::new(engine), work: Condvar::new(), bell });
+        let diagnostics = settings.diagnostics.clone();
+        let engine =
+            Engine::new(rank, links, control.clone(), bell.clone(), patience, context.clone(), diagnostics.clone());
+        let generation = crate::fork::generation();
+        let shared = Arc::new(Shared { engine: Mutex::new(engine), work: Condvar::new(), bell, generation, rank });
         if settings.progress == Progress::Thread {
             super::handle::spawn_progress_thread(&shared)?;
         }
@@ -280,6 +291,7 @@ impl Origin {
             transports,
             shared_bytes: arena.map_or(0, |(arena, _)| arena.bytes()),
             context,
+            diagnostics,
             control,
             shared,
             origin: self.clone(),
@@ -289,11 +301,11 @@ impl Origin {
 
     fn connector(&self, id: u64, members: &[Rank]) -> crate::exec::links::Connect {
         match self {
-            Origin::Threads(_) => Box::new(|peer, _, _| unreachable!("threads reach rank {peer} through memory")),
+            Origin::Threads(_) => Box::new(|peer, _, _, _| unreachable!("threads reach rank {peer} through memory")),
             Origin::Processes(world) => {
                 let (world, members) = (world.world.clone(), members.to_vec());
-                Box::new(move |peer, channel, deadline| {
-                    world.open_stream(members[peer], tag(id, u64::from(channel)), deadline)
+                Box::new(move |peer, channel, deadline, hopeless| {
+                    world.open_stream_unless(members[peer], tag(id, u64::from(channel)), deadline, hopeless)
                 })
             }
         }

@@ -1,23 +1,28 @@
 //! The engine of one rank: prepares calls, runs them in order, waits, and says why when it waits in vain.
 
 use super::call::{Call, fingerprint};
+use super::diagnostics::Diagnostics;
 use super::settings::Patience;
 use crate::control::{Control, describe_mismatch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::links::Links;
-use crate::exec::run::{Memory, Runner};
+use crate::exec::links::{Hope, Links};
+use crate::exec::run::{Memory, Runner, Standing};
 use crate::fork;
 use crate::plan::lower::{self, Lowered};
 use crate::reduce::Kernel;
 use crate::select::{Context, Selector};
 use crate::transport::arena::Bell;
 use crate::types::{Collective, Rank, ReduceOp};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ticket::Ticket;
 use super::waiting::Waiting;
+
+/// How much longer than an operation a connection for it may take: the operation's own timeout, which says more, comes first.
+const CONNECT_GRACE: Duration = Duration::from_secs(1);
 
 /// Calls of different shapes that stay prepared; the one that was not used for longest makes room.
 const PREPARED: usize = 256;
@@ -30,7 +35,8 @@ pub struct Engine {
     pub bell: Option<Bell>,
     pub patience: Patience,
     pub context: Arc<Context>,
-    pub generation: u32,
+    pub diagnostics: Diagnostics,
+    recorded: bool,
     pub sequence: u64,
     shapes: Vec<Shape>,
     /// The shape that was used last, tried first.
@@ -74,12 +80,12 @@ unsafe impl Send for Queued {}
 impl Engine {
     pub fn new(
         rank: Rank,
-        size: usize,
         links: Links,
         control: Arc<Control>,
         bell: Option<Bell>,
         patience: Patience,
         context: Arc<Context>,
+        diagnostics: Diagnostics,
     ) -> Engine {
         fork::watch();
         if let Some(bell) = &bell {
@@ -87,13 +93,14 @@ impl Engine {
         }
         Engine {
             rank,
-            size,
+            size: control.size(),
             links,
             control,
             bell,
             patience,
             context,
-            generation: fork::generation(),
+            diagnostics,
+            recorded: false,
             sequence: 0,
             shapes: Vec::new(),
             last: 0,
@@ -129,21 +136,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether this communicator may still be used, here.
-    pub fn guard(&self) -> Result<()> {
-        if self.generation != fork::generation() {
-            return Err(Error::new(
-                ErrorKind::Forked,
-                format!(
-                    "this communicator belongs to a parent process and can't be used in its forked child {}",
-                    std::process::id()
-                ),
-            )
-            .on_rank(self.rank)
-            .remedy("make a communicator of its own in the child"));
-        }
+    /// Whether this communicator may still be used.
+    pub fn guard(&mut self) -> Result<()> {
         if self.control.has_failed() {
-            return Err(self.failure());
+            let failure = self.failure();
+            return Err(self.recorded(failure));
         }
         Ok(())
     }
@@ -167,7 +164,7 @@ impl Engine {
         let index = match found {
             Some(index) => index,
             None => {
-                let shape = self.make_shape(call, timeout).map_err(|error| self.fail(error))?;
+                let shape = self.make_shape(call, timeout).map_err(|error| self.fail_before(call, error))?;
                 self.keep(shape)
             }
         };
@@ -205,8 +202,19 @@ impl Engine {
             (kernel, vec![0; lowered.input_bytes as usize])
         });
         let digest = call.digest(checked.plan());
+        self.diagnostics.explain(self.rank, call, self.size, checked.plan());
         let text = self.control.recorder.register(call.text(&checked.plan().algorithm));
-        let runner = self.make_runner(lowered, kernel, call.dtype.size(), timeout)?;
+        // Connecting may have to wait for peers: from here on they can see what this rank is about to do.
+        let sequence = self.sequence + 1;
+        self.control.recorder.enter(sequence, text, fingerprint(digest, sequence));
+        let (control, waiting) = (self.control.clone(), RefCell::new(Waiting::new(timeout, &self.control.clock)));
+        let hopeless = |peer| {
+            let standing = || Standing { waits_for: vec![peer], ..Standing::default() };
+            let look = || waiting.borrow_mut().look_around(&control, sequence, standing).err();
+            control.failure().or_else(look)
+        };
+        let hope = Hope { deadline: self.control.clock.now() + timeout + CONNECT_GRACE, hopeless: &hopeless };
+        let runner = self.make_runner(lowered, kernel, call.dtype.size(), &hope)?;
         Ok(Shape { call: call.clone(), digest, runner, text, used: 0, scaled })
     }
 
@@ -216,13 +224,11 @@ impl Engine {
         lowered: Lowered,
         kernel: Option<Kernel>,
         element_bytes: usize,
-        timeout: Duration,
+        hope: &Hope<'_>,
     ) -> Result<Runner> {
-        let deadline = self.control.clock.now() + timeout;
-        let inboxes =
-            lowered.inboxes.iter().map(|name| self.links.open_inbox(*name, deadline)).collect::<Result<_>>()?;
+        let inboxes = lowered.inboxes.iter().map(|name| self.links.open_inbox(*name, hope)).collect::<Result<_>>()?;
         let outboxes =
-            lowered.outboxes.iter().map(|(name, _)| self.links.open_outbox(*name, deadline)).collect::<Result<_>>()?;
+            lowered.outboxes.iter().map(|(name, _)| self.links.open_outbox(*name, hope)).collect::<Result<_>>()?;
         Ok(Runner::new(lowered, kernel, element_bytes, inboxes, outboxes))
     }
 
@@ -299,7 +305,7 @@ impl Engine {
         if error.operation() == Some(operation) && error.sequence() == Some(sequence) {
             error = error.at_step(standing.step, standing.bytes);
         }
-        error
+        self.recorded(error)
     }
 
     /// What the data path saw is often a consequence: a mismatch of two ranks says little of the others, a closed connection
@@ -333,8 +339,20 @@ impl Engine {
         }
     }
 
-    fn fail(&mut self, error: Error) -> Error {
-        self.control.fail(error).on_rank(self.rank)
+    /// The error of a call that could not begin.
+    fn fail_before(&mut self, call: &Call, error: Error) -> Error {
+        let sequence = self.sequence + 1;
+        let error = self.root_cause(error, sequence);
+        let error = self.control.fail(error.in_operation(call.collective.name(), sequence)).on_rank(self.rank);
+        self.recorded(error)
+    }
+
+    /// Writes the record of the last operations, once, if that is wished; returns the error that led to it.
+    pub fn recorded(&mut self, error: Error) -> Error {
+        if !std::mem::replace(&mut self.recorded, true) {
+            self.diagnostics.record(&self.control, self.rank, &error);
+        }
+        error
     }
 
     /// Lets the front of the queue go as far as it can; true while operations are left.
@@ -417,9 +435,6 @@ impl Engine {
 
     /// Ends everything that runs: the communicator is given up. Never blocks but for a peer that is reading a piece now.
     pub fn shut_down(&mut self) {
-        if self.generation != fork::generation() {
-            return;
-        }
         if !self.queue.is_empty() {
             let gone = Error::new(
                 ErrorKind::Aborted,

@@ -17,6 +17,7 @@ use std::time::Duration;
 /// # Safety
 /// `elements` must return the same memory as long as the value lives, wherever it is moved to.
 pub unsafe trait StableBuffer<T>: Send + 'static {
+    /// The elements, at the same address at every call.
     fn elements(&mut self) -> &mut [T];
 }
 
@@ -50,7 +51,21 @@ pub struct Handle<B: Send + 'static> {
 
 impl<B: Send + 'static> Handle<B> {
     /// Moves the operation on without waiting; true when it is over, well or ill.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp};
+    /// let mut alone = Communicator::local(1)?.pop().unwrap();
+    /// let mut handle = alone.start_all_reduce(vec![1i32; 8], ReduceOp::Sum)?;
+    /// while !handle.poll_once() {
+    ///     // something useful
+    /// }
+    /// assert_eq!(handle.wait()?, [1; 8]);
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn poll_once(&mut self) -> bool {
+        if self.shared.check_process().is_err() {
+            return true;
+        }
         if !self.ticket.is_done() && self.progress == Progress::Caller {
             self.shared.lock().drive();
         }
@@ -62,19 +77,21 @@ impl<B: Send + 'static> Handle<B> {
     /// # Errors
     /// Those of the blocking call; the buffers are dropped then.
     pub fn wait(mut self) -> Result<B> {
-        wait_for(&self.ticket, &self.shared);
+        wait_for(&self.ticket, &self.shared)?;
         self.finish()
     }
 
     fn finish(&mut self) -> Result<B> {
+        self.shared.check_process()?;
         let buffers = self.buffers.take();
         self.ticket.result()?;
         buffers.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "this operation's buffers were given back before"))
     }
 }
 
-/// Moves operations on until this one is over.
-pub(super) fn wait_for(ticket: &Ticket, shared: &Shared) {
+/// Moves operations on until this one is over, and returns its outcome.
+pub(super) fn wait_for(ticket: &Ticket, shared: &Shared) -> Result<()> {
+    shared.check_process()?;
     while !ticket.is_done() {
         let mut engine = shared.lock();
         engine.drive();
@@ -82,6 +99,7 @@ pub(super) fn wait_for(ticket: &Ticket, shared: &Shared) {
             engine.rest();
         }
     }
+    ticket.result()
 }
 
 impl<B: Send + Unpin + 'static> Future for Handle<B> {
@@ -154,6 +172,18 @@ impl Communicator {
     }
 
     /// Starts [`Communicator::broadcast`].
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let handle = communicator.start_broadcast(vec![communicator.rank() as u64; 2], 1)?;
+    /// assert_eq!(handle.wait()?, [1, 1]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn start_broadcast<T: Element, B: StableBuffer<T>>(&mut self, mut buffer: B, root: Rank) -> Result<Handle<B>> {
         let buffers = Buffers::InPlace(buffer.elements());
         let ticket = self.start(Collective::Broadcast, None, root, buffers)?;
@@ -161,6 +191,20 @@ impl Communicator {
     }
 
     /// Starts [`Communicator::all_gather`]; the handle gives back (input, output).
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let own = vec![communicator.rank() as u8];
+    /// let handle = communicator.start_all_gather(own, vec![0; 2])?;
+    /// let (_own, all) = handle.wait()?;
+    /// assert_eq!(all, [0, 1]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn start_all_gather<T: Element, A: StableBuffer<T>, B: StableBuffer<T>>(
         &mut self,
         mut input: A,
@@ -172,6 +216,19 @@ impl Communicator {
     }
 
     /// Starts [`Communicator::reduce_scatter`]; the handle gives back (input, output).
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let handle = communicator.start_reduce_scatter(vec![1i32, 2], vec![0; 1], ReduceOp::Sum)?;
+    /// let (_input, own) = handle.wait()?;
+    /// assert_eq!(own, [[2], [4]][communicator.rank()]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn start_reduce_scatter<T: Element, A: StableBuffer<T>, B: StableBuffer<T>>(
         &mut self,
         mut input: A,
@@ -184,6 +241,20 @@ impl Communicator {
     }
 
     /// Starts [`Communicator::all_to_all`]; the handle gives back (input, output).
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// let rank = communicator.rank() as u8;
+    /// let handle = communicator.start_all_to_all(vec![rank; 2], vec![0; 2])?;
+    /// let (_input, output) = handle.wait()?;
+    /// assert_eq!(output, [0, 1]);
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn start_all_to_all<T: Element, A: StableBuffer<T>, B: StableBuffer<T>>(
         &mut self,
         mut input: A,
@@ -195,6 +266,17 @@ impl Communicator {
     }
 
     /// Starts [`Communicator::barrier`].
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// communicator.start_barrier()?.wait()?;
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn start_barrier(&mut self) -> Result<Handle<Vec<u8>>> {
         let mut token = vec![0u8];
         let ticket = self.start(Collective::Barrier, None, 0, Buffers::InPlace(token.elements()))?;

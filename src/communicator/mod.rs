@@ -6,6 +6,7 @@
 mod call;
 mod collectives;
 mod create;
+mod diagnostics;
 mod engine;
 mod handle;
 mod point_to_point;
@@ -29,13 +30,15 @@ pub use window::Window;
 use crate::control::Control;
 use crate::control::recorder::Entry;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
 use crate::select::{self, Context, Explanation};
 use crate::transport::TransportKind;
 use crate::transport::arena::Bell;
 use crate::types::{Collective, DType, Rank};
 use create::Origin;
+use diagnostics::Diagnostics;
 use engine::Engine;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 /// A group of ranks that make the same calls in the same order.
@@ -68,6 +71,7 @@ pub struct Communicator {
     transports: Vec<Option<TransportKind>>,
     shared_bytes: usize,
     context: Arc<Context>,
+    diagnostics: Diagnostics,
     control: Arc<Control>,
     shared: Arc<Shared>,
     origin: Origin,
@@ -82,9 +86,28 @@ pub(crate) struct Shared {
     work: Condvar,
     /// Rung to make a sleeping progress thread give the engine back.
     bell: Option<Bell>,
+    /// Of the process that made it.
+    generation: u32,
+    rank: Rank,
 }
 
 impl Shared {
+    /// Refuses a forked child, whose copy of the lock may be held for ever. To be asked before [`Shared::lock`].
+    fn check_process(&self) -> Result<()> {
+        if self.generation == fork::generation() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Forked,
+            format!(
+                "this communicator belongs to a parent process and can't be used in its forked child {}",
+                std::process::id()
+            ),
+        )
+        .on_rank(self.rank)
+        .remedy("make a communicator of its own in the child"))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Engine> {
         // A panic under this lock is our own mistake; what the engine holds stays sound, and other handles must still be able
         // to finish or fail.
@@ -117,19 +140,37 @@ impl Communicator {
     ///
     /// # Errors
     /// `InvalidArgument` for 0 ranks, `Resource` where there is no memory.
+    ///
+    /// ```
+    /// # use unisono::Communicator;
+    /// let ranks = Communicator::local(3)?;
+    /// assert!(ranks.iter().enumerate().all(|(rank, communicator)| communicator.rank() == rank && communicator.size() == 3));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn local(ranks: usize) -> Result<Vec<Communicator>> {
         Communicator::builder().local(ranks)
     }
 
     /// For everything that `from_env` and `local` leave at its default.
+    ///
+    /// ```
+    /// # use unisono::Communicator;
+    /// use std::time::Duration;
+    ///
+    /// let communicator = Communicator::builder().timeout(Duration::from_secs(20)).from_env()?;
+    /// assert_eq!(communicator.timeout(), Duration::from_secs(20));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn builder() -> Builder {
         Builder::default()
     }
 
+    /// This process's or thread's number in the communicator, from 0.
     pub fn rank(&self) -> Rank {
         self.rank
     }
 
+    /// The number of ranks.
     pub fn size(&self) -> usize {
         self.size
     }
@@ -139,11 +180,20 @@ impl Communicator {
         self.timeout
     }
 
+    /// From the next call on, on this rank.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
     }
 
     /// The transport to a rank; None to this rank itself.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, TransportKind};
+    /// let ranks = Communicator::local(2)?;
+    /// assert_eq!(ranks[0].transport_to(1), Some(TransportKind::Memory));
+    /// assert_eq!(ranks[0].transport_to(0), None);
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn transport_to(&self, peer: Rank) -> Option<TransportKind> {
         self.transports.get(peer).copied().flatten()
     }
@@ -156,6 +206,13 @@ impl Communicator {
     }
 
     /// One line: ranks, what transports were chosen, how much memory is shared.
+    ///
+    /// ```
+    /// # use unisono::Communicator;
+    /// let ranks = Communicator::local(4)?;
+    /// assert!(ranks[0].describe().contains("rank 0 of 4, 3 by memory"));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn describe(&self) -> String {
         let mut line =
             format!("communicator {:016x}: rank {} of {}", self.control.communicator(), self.rank, self.size);
@@ -174,6 +231,19 @@ impl Communicator {
 
     /// Why a call of this many bytes (nccl-tests convention) runs the algorithm that it runs: the same prices and the same
     /// decision as the call itself.
+    /// Prices every algorithm, and proves those near the best the first time they are: milliseconds. Does not communicate.
+    ///
+    /// # Errors
+    /// `Plan` where no algorithm serves the collective, as for `SendRecv`.
+    ///
+    /// ```
+    /// # use unisono::{Collective, Communicator};
+    /// let ranks = Communicator::local(4)?;
+    /// let explanation = ranks[0].explain(Collective::AllReduce, 1 << 20)?;
+    /// println!("{} in {:.0} µs", explanation.chosen, explanation.time_us);
+    /// assert_eq!(explanation.candidates[0].name, explanation.chosen);
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn explain(&self, collective: Collective, bytes: u64) -> Result<Explanation> {
         let counts = crate::plan::chunk::Counts::Even(0);
         let (dtype, op) = (DType::U8, None);
@@ -182,20 +252,41 @@ impl Communicator {
     }
 
     /// The last operations of this rank, oldest first: the record that is always on.
+    ///
+    /// ```
+    /// # use unisono::Communicator;
+    /// let mut alone = Communicator::local(1)?.pop().unwrap();
+    /// alone.barrier()?;
+    /// assert!(!alone.recent_operations().is_empty());
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn recent_operations(&self) -> Vec<Entry> {
         self.control.recorder.entries()
     }
 
     /// Gives the communicator up on all ranks: whoever waits returns an error of kind `Aborted`. Never blocks; may be called
-    /// again.
+    /// again. In a forked child it does nothing.
     pub fn abort(&self) {
+        if self.shared.check_process().is_err() {
+            return;
+        }
         let error = Error::new(ErrorKind::Aborted, format!("rank {} called abort", self.rank)).with_peer(self.rank);
         self.control.fail(error);
     }
 
     /// What [`Communicator::abort`] does, for another thread to do while this one is blocked in a call.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ErrorKind};
+    /// let mut ranks = Communicator::local(2)?;
+    /// let abort = ranks[0].abort_handle();
+    /// std::thread::spawn(move || abort.abort());
+    /// // Rank 1 never comes, but this does not wait for the timeout.
+    /// assert_eq!(ranks[0].barrier().unwrap_err().kind(), ErrorKind::Aborted);
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn abort_handle(&self) -> AbortHandle {
-        AbortHandle { rank: self.rank, control: self.control.clone() }
+        AbortHandle { rank: self.rank, control: self.control.clone(), shared: Arc::downgrade(&self.shared) }
     }
 
     fn invalid(&self, what: impl Into<String>) -> Error {
@@ -205,6 +296,9 @@ impl Communicator {
 
 impl Drop for Communicator {
     fn drop(&mut self) {
+        if self.shared.check_process().is_err() {
+            return;
+        }
         if std::thread::panicking() {
             let error = Error::new(ErrorKind::PeerLost, format!("rank {} is gone: its thread panicked", self.rank));
             self.control.fail(error.with_peer(self.rank).remedy(format!("see the panic of rank {}", self.rank)));
@@ -226,11 +320,16 @@ impl std::fmt::Debug for Communicator {
 pub struct AbortHandle {
     rank: Rank,
     control: Arc<Control>,
+    shared: Weak<Shared>,
 }
 
 impl AbortHandle {
     /// See [`Communicator::abort`].
     pub fn abort(&self) {
+        // Once the communicator is gone there is nothing left to give up.
+        if self.shared.upgrade().is_none_or(|shared| shared.check_process().is_err()) {
+            return;
+        }
         let error = Error::new(ErrorKind::Aborted, format!("rank {} called abort", self.rank)).with_peer(self.rank);
         self.control.fail(error);
     }

@@ -7,6 +7,7 @@ use super::Communicator;
 use super::engine::Engine;
 use super::waiting::Waiting;
 use crate::error::Result;
+use crate::exec::links::Hope;
 use crate::exec::run::{Memory, Runner};
 use crate::plan::Buffer;
 use crate::plan::lower::{Instruction, Lowered, Place, Post, Source};
@@ -62,6 +63,24 @@ impl Communicator {
     ///
     /// # Errors
     /// `InvalidArgument` for a rank out of range, `Timeout`, `PeerLost`, `Mismatch`.
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// match communicator.rank() {
+    ///     0 => communicator.send(&[1u8, 2], 1)?,
+    ///     _ => {
+    ///         let mut data = [0u8; 2];
+    ///         communicator.recv(&mut data, 0)?;
+    ///         assert_eq!(data, [1, 2]);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn send<T: Element>(&mut self, data: &[T], to: Rank) -> Result<()> {
         self.group(|group| group.send(data, to))
     }
@@ -70,6 +89,24 @@ impl Communicator {
     ///
     /// # Errors
     /// As [`Communicator::send`].
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp, Result};
+    /// # let mut ranks = Communicator::local(2)?;
+    /// # let body = |communicator: &mut Communicator| -> Result<()> {
+    /// match communicator.rank() {
+    ///     0 => communicator.send(&[1.5f32], 1)?,
+    ///     _ => {
+    ///         let mut data = [0.0f32];
+    ///         communicator.recv(&mut data, 0)?;
+    ///         assert_eq!(data, [1.5]);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # };
+    /// # std::thread::scope(|threads| ranks.iter_mut().for_each(|rank| drop(threads.spawn(|| body(rank).unwrap()))));
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn recv<T: Element>(&mut self, data: &mut [T], from: Rank) -> Result<()> {
         self.group(|group| group.recv(data, from))
     }
@@ -91,6 +128,7 @@ impl Communicator {
     pub fn group<'a>(&mut self, fill: impl FnOnce(&mut Group<'a>)) -> Result<()> {
         let mut group = Group { transfers: Vec::new(), marker: PhantomData };
         fill(&mut group);
+        self.shared.check_process()?;
         let transfers = self.check_transfers(group.transfers)?;
         self.shared.lock().transfer(&transfers, self.timeout)
     }
@@ -128,9 +166,12 @@ struct Active {
 impl Engine {
     fn transfer(&mut self, transfers: &[Transfer], timeout: Duration) -> Result<()> {
         self.guard()?;
+        let control = self.control.clone();
+        let hope = Hope { deadline: control.clock.now() + timeout, hopeless: &|_| control.failure() };
         let mut active = Vec::with_capacity(transfers.len());
         for &transfer in transfers {
-            let mut runner = self.make_runner(program(&transfer), None, transfer.dtype.size(), timeout)?;
+            let made = self.make_runner(program(&transfer), None, transfer.dtype.size(), &hope);
+            let mut runner = made.map_err(|error| self.control.fail(error).on_rank(self.rank))?;
             let memory = Memory::new(transfer.address, transfer.address);
             // SAFETY: the group borrowed the memory for as long as this runs, and `end_transfers` cancels before an error returns.
             unsafe { runner.begin(memory, fingerprint(transfer.dtype)) };
@@ -138,12 +179,15 @@ impl Engine {
         }
         let mut waiting = Waiting::new(timeout, &self.control.clock);
         loop {
+            // Peers may be waiting for this rank in an operation that it has started.
+            self.drive();
             match self.move_transfers(&mut active, &mut waiting) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(error) => {
                     active.iter_mut().for_each(|one| one.runner.cancel(&mut self.links));
-                    return Err(self.control.fail(error).on_rank(self.rank));
+                    let error = self.control.fail(error).on_rank(self.rank);
+                    return Err(self.recorded(error));
                 }
             }
         }
@@ -210,5 +254,6 @@ fn program(transfer: &Transfer) -> Lowered {
         }
         Direction::Receive => (instruction(vec![Source::Inbox(0)], Some(target), vec![]), vec![name], vec![]),
     };
-    Lowered { lanes: vec![vec![step]], inboxes, outboxes, input_bytes: bytes, output_bytes: bytes, scratch_bytes: 0 }
+    let lanes = vec![vec![step]];
+    Lowered { lanes, inboxes, outboxes, input_bytes: bytes, output_bytes: bytes, ..Lowered::default() }
 }

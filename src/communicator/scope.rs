@@ -26,8 +26,7 @@ pub struct ScopedHandle {
 impl ScopedHandle {
     /// Blocks until the operation is over, at most until its timeout.
     pub fn wait(self) -> Result<()> {
-        wait_for(&self.ticket, &self.shared);
-        self.ticket.result()
+        wait_for(&self.ticket, &self.shared)
     }
 }
 
@@ -56,11 +55,9 @@ impl Communicator {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(&mut scope)));
         let shared = scope.communicator.shared.clone();
         let tickets = std::mem::take(&mut scope.tickets);
-        for ticket in &tickets {
-            wait_for(ticket, &shared);
-        }
+        let results: Vec<Result<()>> = tickets.iter().map(|ticket| wait_for(ticket, &shared)).collect();
         let outcome = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        tickets.iter().try_for_each(|ticket| ticket.result())?;
+        results.into_iter().collect::<Result<()>>()?;
         Ok(outcome)
     }
 }

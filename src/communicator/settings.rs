@@ -1,5 +1,6 @@
 //! What a user may choose, and where each choice comes from.
 
+use super::diagnostics::Diagnostics;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::TransportKind;
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub struct Settings {
     pub progress: Progress,
     pub algorithm: Option<String>,
     pub shm_bytes: Option<usize>,
+    pub diagnostics: Diagnostics,
 }
 
 impl Settings {
@@ -55,6 +57,7 @@ impl Settings {
         if self.shm_bytes.is_none() {
             self.shm_bytes = lookup("UNISONO_SHM_BYTES").map(|text| bytes(&text)).transpose()?;
         }
+        self.diagnostics = Diagnostics::of_environment(lookup)?;
         if let Some(name) = &self.algorithm {
             crate::algorithm::find(name)?;
         }
@@ -66,7 +69,7 @@ impl Settings {
     }
 }
 
-fn refuse(variable: &str, text: &str, wanted: &str) -> Error {
+pub fn refuse(variable: &str, text: &str, wanted: &str) -> Error {
     Error::new(ErrorKind::Configuration, format!("{variable}={text} is not {wanted}"))
         .remedy(format!("set {variable} to {wanted}, or unset it"))
 }
@@ -135,5 +138,18 @@ mod tests {
         let wrong = |name: &str| (name == "UNISONO_TIMEOUT").then(|| "soon".to_owned());
         let error = Settings::default().or_environment(&wrong).unwrap_err();
         assert!(error.to_string().contains("UNISONO_TIMEOUT=soon is not a number of seconds"), "{error}");
+    }
+
+    #[test]
+    fn every_variable_that_is_read_is_a_known_one() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        let lookup = |name: &str| {
+            asked.borrow_mut().push(name.to_owned());
+            None
+        };
+        Settings::default().or_environment(&lookup).unwrap();
+        let asked = asked.into_inner();
+        assert!(asked.len() >= 5, "{asked:?}");
+        assert_eq!(crate::bootstrap::unknown_variables(asked.into_iter()), []);
     }
 }

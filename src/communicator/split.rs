@@ -35,7 +35,12 @@ impl Communicator {
         members.sort_unstable();
         let rank = members.iter().position(|(_, rank)| *rank == self.rank).expect("we gave this color");
         let members: Vec<Rank> = members.into_iter().map(|(_, rank)| self.control.member(rank)).collect();
-        let settings = Settings { timeout: Some(self.timeout), progress: self.progress, ..Settings::default() };
+        let settings = Settings {
+            timeout: Some(self.timeout),
+            progress: self.progress,
+            diagnostics: self.diagnostics.clone(),
+            ..Settings::default()
+        };
         let id = self.child_id(u64::from(color));
         let made = self.origin.make(id, rank, &members, self.context.clone(), &settings);
         // The others may be waiting for this rank in the new communicator; they learn of the failure from the old one.
@@ -46,6 +51,16 @@ impl Communicator {
     ///
     /// # Errors
     /// As [`Communicator::split`].
+    ///
+    /// ```
+    /// # use unisono::{Communicator, ReduceOp};
+    /// let mut alone = Communicator::local(1)?.pop().unwrap();
+    /// let mut other = alone.duplicate()?;
+    /// let thread = std::thread::spawn(move || other.barrier());
+    /// alone.barrier()?; // in no order with the other one
+    /// thread.join().unwrap()?;
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
     pub fn duplicate(&mut self) -> Result<Communicator> {
         let copy = self.split(Some(0), self.rank as i64)?;
         Ok(copy.expect("every rank gave the color"))

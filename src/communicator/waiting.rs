@@ -14,8 +14,11 @@ const MIXED_SLEEP: Duration = Duration::from_millis(1);
 /// After this long a rank asks what the others do, and again after each further interval.
 const ASK_AFTER: Duration = Duration::from_millis(30);
 const ASK_INTERVAL: Duration = Duration::from_millis(250);
-/// A rank that did not answer a question for this long counts as silent.
-const SILENT_AFTER: Duration = Duration::from_millis(200);
+/// A rank that did not answer a question for this long counts as silent; the last question is put this long before time is up,
+/// or, where the timeout is short, a quarter of it.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
+/// Whoever answered others a moment ago does not answer again, so an answer may be a little older than its question.
+const ANSWER_AGE: Duration = Duration::from_millis(50);
 
 pub struct Waiting {
     clock: Clock,
@@ -23,7 +26,8 @@ pub struct Waiting {
     timeout: Duration,
     rounds: u32,
     next_look: Instant,
-    asked: Option<Instant>,
+    /// When the others were first asked, and when last.
+    asked: Option<(Instant, Instant)>,
 }
 
 impl Waiting {
@@ -43,14 +47,18 @@ impl Waiting {
             return Ok(());
         }
         let late = now >= self.started + self.timeout;
-        if self.asked.is_none() || !late {
+        let last_call = self.started + self.timeout - SILENT_AFTER.min(self.timeout / 4);
+        // Between the last question and the end there is time for answers.
+        if self.asked.is_none_or(|(_, last)| last < last_call) {
             control.ask(sequence);
-            self.asked.get_or_insert(now);
+            self.asked = Some((self.asked.map_or(now, |(first, _)| first), now));
         }
         let lines = control.lines(sequence);
         if let Some(mismatch) = describe_mismatch(sequence, &lines) {
             // Whoever has not answered yet may still: the error is worth a moment more.
-            if lines.iter().all(|peer| peer.line.is_some()) || now > self.asked.unwrap_or(now) + SILENT_AFTER {
+            if lines.iter().all(|peer| peer.line.is_some())
+                || now > self.asked.map_or(now, |(first, _)| first) + SILENT_AFTER
+            {
                 return Err(mismatch);
             }
             self.next_look = now + Duration::from_millis(10);
@@ -68,7 +76,8 @@ impl Waiting {
         if late {
             return Err(self.timed_out(sequence, &lines, &standing));
         }
-        self.next_look = (now + ASK_INTERVAL).min(self.started + self.timeout);
+        let bound = if now < last_call { last_call } else { self.started + self.timeout };
+        self.next_look = (now + ASK_INTERVAL).min(bound);
         Ok(())
     }
 
@@ -103,8 +112,8 @@ impl Waiting {
 
     /// Names the ranks that are behind, not those that wait.
     fn timed_out(&self, sequence: u64, lines: &[PeerLine], standing: &Standing) -> Error {
-        let asked = self.asked.unwrap_or(self.started);
-        let silent = |peer: &PeerLine| peer.heard.is_none_or(|heard| heard < asked);
+        let asked = self.asked.map_or(self.started, |(_, last)| last);
+        let silent = |peer: &PeerLine| peer.heard.is_none_or(|heard| heard + ANSWER_AGE < asked);
         let ranks = |wanted: &dyn Fn(&PeerLine) -> bool| -> Vec<usize> {
             lines.iter().enumerate().filter(|(_, peer)| wanted(peer)).map(|(rank, _)| rank).collect()
         };

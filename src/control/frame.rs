@@ -26,9 +26,17 @@ pub struct Line {
     /// The last call that the rank has entered, and the last one that it has finished; 0 before the first.
     pub entered: u64,
     pub finished: u64,
-    /// The call at the sequence number that was asked for, if the rank has entered it and still remembers it.
-    pub call: Option<EnteredCall>,
+    /// The call at the sequence number that was asked for and some before it, newest first, as far as the rank has entered
+    /// them and still remembers them.
+    pub calls: Vec<EnteredCall>,
     pub pid: u32,
+}
+
+impl Line {
+    /// The call at a sequence number, if it is among those told.
+    pub fn call(&self, sequence: u64) -> Option<&EnteredCall> {
+        self.calls.iter().find(|call| call.sequence == sequence)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +130,7 @@ mod tests {
     fn frames_round_trip_and_garbage_is_nothing() {
         let error = Error::new(ErrorKind::Timeout, "rank 3 is missing").with_peer(3).in_operation("all_reduce", 9);
         let call = EnteredCall { sequence: 9, fingerprint: 7, text: "barrier".to_owned() };
-        let line = Line { entered: 9, finished: 8, call: Some(call), pid: 12 };
+        let line = Line { entered: 9, finished: 8, calls: vec![call], pid: 12 };
         for frame in [
             Frame::Asked { sequence: 9 },
             Frame::At { line },

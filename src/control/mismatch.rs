@@ -1,6 +1,7 @@
 //! The sentence for ranks that made different calls: rank -> call in groups, smallest group first.
 
 use super::PeerLine;
+use super::recorder::TOLD;
 use crate::error::{Error, ErrorKind};
 use crate::types::Rank;
 
@@ -33,12 +34,17 @@ pub fn named(ranks: &[Rank]) -> String {
     }
 }
 
-/// The error for different calls at the same sequence number; None as long as all known calls are the same.
+/// The error for different calls at a sequence number, or shortly before it: the earliest of them is the cause of the rest.
+/// None as long as all known calls are the same.
 pub fn describe_mismatch(sequence: u64, lines: &[PeerLine]) -> Option<Error> {
+    (sequence.saturating_sub(TOLD - 1).max(1)..=sequence).find_map(|one| describe_at(one, lines))
+}
+
+fn describe_at(sequence: u64, lines: &[PeerLine]) -> Option<Error> {
     let mut groups: Vec<(u32, String, Vec<Rank>)> = Vec::new();
     let mut absent = Vec::new();
     for (rank, peer) in lines.iter().enumerate() {
-        let call = peer.line.as_ref().and_then(|line| line.call.as_ref()).filter(|call| call.sequence == sequence);
+        let call = peer.line.as_ref().and_then(|line| line.call(sequence));
         let Some(call) = call else {
             absent.push(rank);
             continue;
@@ -74,7 +80,7 @@ mod tests {
 
     fn at(fingerprint: u32, text: &str) -> PeerLine {
         let call = EnteredCall { sequence: 5, fingerprint, text: text.to_owned() };
-        PeerLine { line: Some(Line { entered: 5, finished: 4, call: Some(call), pid: 1 }), ..PeerLine::default() }
+        PeerLine { line: Some(Line { entered: 5, finished: 4, calls: vec![call], pid: 1 }), ..PeerLine::default() }
     }
 
     #[test]
@@ -90,6 +96,7 @@ mod tests {
         );
         assert_eq!(error.peer(), Some(2));
         assert!(describe_mismatch(5, &lines[..2]).is_none());
-        assert!(describe_mismatch(6, &lines).is_none());
+        assert_eq!(describe_mismatch(6, &lines).unwrap().message(), error.message(), "noticed one call later");
+        assert!(describe_mismatch(5 + TOLD, &lines).is_none());
     }
 }

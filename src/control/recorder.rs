@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// Operations that are remembered.
 pub const KEPT: usize = 256;
 
+/// How many calls a rank tells of when it is asked for one: a difference may have gone unnoticed for some calls, where no
+/// data of the ranks that differ had met.
+pub const TOLD: u64 = 4;
+
 /// Version of [`Entry`] as it is written.
 pub const SCHEMA: u32 = 1;
 
@@ -83,13 +87,16 @@ impl Recorder {
         self.finished.store(sequence, Ordering::Release);
     }
 
-    /// Where the rank stands, and its call at `sequence`.
+    /// Where the rank stands, and its calls up to `sequence`.
     pub fn line(&self, sequence: u64) -> Line {
         let entered = self.entered.load(Ordering::Acquire);
         Line {
             entered,
             finished: self.finished.load(Ordering::Acquire),
-            call: if sequence <= entered { self.call(sequence) } else { None },
+            calls: (sequence.saturating_sub(TOLD - 1)..=sequence.min(entered))
+                .rev()
+                .filter_map(|one| self.call(one))
+                .collect(),
             pid: std::process::id(),
         }
     }
@@ -141,7 +148,7 @@ mod tests {
     fn the_last_operations_are_kept_and_older_ones_forgotten() {
         let recorder = Recorder::new();
         let call = recorder.register("all_reduce f32 x 8".to_owned());
-        assert!(recorder.entries().is_empty() && recorder.line(0).call.is_none());
+        assert!(recorder.entries().is_empty() && recorder.line(0).calls.is_empty());
         for sequence in 1..=KEPT as u64 + 10 {
             recorder.enter(sequence, call, 7);
             if sequence != KEPT as u64 + 10 {
@@ -153,8 +160,13 @@ mod tests {
         assert_eq!(entries[0].sequence, 11);
         let last = entries.last().unwrap();
         assert!(last.ended_ns_ago.is_none() && last.call == "all_reduce f32 x 8");
-        assert!(recorder.line(10).call.is_none(), "forgotten");
-        assert_eq!(recorder.line(20).call.unwrap().sequence, 20);
+        assert!(recorder.line(10).calls.is_empty(), "forgotten");
+        assert_eq!(recorder.line(20).calls.iter().map(|call| call.sequence).collect::<Vec<_>>(), [20, 19, 18, 17]);
+        assert_eq!(
+            recorder.line(KEPT as u64 + 11).calls[0].sequence,
+            KEPT as u64 + 10,
+            "what was not entered is not told"
+        );
         assert_eq!((recorder.line(20).entered, recorder.line(20).finished), (KEPT as u64 + 10, KEPT as u64 + 9));
     }
 }

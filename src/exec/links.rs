@@ -37,8 +37,16 @@ impl Path {
     }
 }
 
-/// Makes the connection to a peer on a channel; both sides call it. Blocks until the deadline at the longest.
-pub type Connect = Box<dyn FnMut(Rank, u16, Instant) -> Result<TcpStream> + Send>;
+/// Makes the connection to a peer on a channel; both sides call it. Blocks until the deadline at the longest, or until the
+/// last argument gives a reason to stop.
+pub type Connect = Box<dyn FnMut(Rank, u16, Instant, &dyn Fn() -> Option<Error>) -> Result<TcpStream> + Send>;
+
+/// How long connecting may take.
+pub struct Hope<'a> {
+    pub deadline: Instant,
+    /// Asked, with the peer that is waited for, some times a second: a reason not to wait any longer.
+    pub hopeless: &'a dyn Fn(Rank) -> Option<Error>,
+}
 
 pub struct Links {
     rank: Rank,
@@ -82,7 +90,7 @@ impl Links {
     }
 
     /// The index of the outbox of this name, which is made if need be. May block to connect.
-    pub fn open_outbox(&mut self, name: LinkName, deadline: Instant) -> Result<usize> {
+    pub fn open_outbox(&mut self, name: LinkName, hope: &Hope<'_>) -> Result<usize> {
         if let Some(&index) = self.outbox_names.get(&name) {
             return Ok(index);
         }
@@ -92,7 +100,7 @@ impl Links {
                     ring::Sender::open(&arena, own, peer, name.channel).ok_or_else(|| self.arena_is_full(&arena))?;
                 (Outbox::Ring(sender), arena.reach() == Reach::Threads)
             }
-            Path::Tcp => (Outbox::Tcp(tcp::Sender::new(name.peer, self.stream(name, deadline)?)), false),
+            Path::Tcp => (Outbox::Tcp(tcp::Sender::new(name.peer, self.stream(name, hope)?)), false),
             #[cfg(test)]
             Path::Faulty(network) => {
                 let sender = faulty::Sender::open(&network, self.rank, name.peer, name.channel);
@@ -106,13 +114,13 @@ impl Links {
     }
 
     /// The index of the inbox of this name, which is made if need be. May block to connect.
-    pub fn open_inbox(&mut self, name: LinkName, deadline: Instant) -> Result<usize> {
+    pub fn open_inbox(&mut self, name: LinkName, hope: &Hope<'_>) -> Result<usize> {
         if let Some(&index) = self.inbox_names.get(&name) {
             return Ok(index);
         }
         let inbox = match self.path_to(name.peer) {
             Path::Arena { arena, own, peer } => Inbox::Ring(ring::Receiver::open(&arena, peer, own, name.channel)),
-            Path::Tcp => Inbox::Tcp(tcp::Receiver::new(name.peer, self.stream(name, deadline)?)),
+            Path::Tcp => Inbox::Tcp(tcp::Receiver::new(name.peer, self.stream(name, hope)?)),
             #[cfg(test)]
             Path::Faulty(network) => {
                 Inbox::Faulty(faulty::Receiver::open(&network, name.peer, self.rank, name.channel))
@@ -128,11 +136,11 @@ impl Links {
         self.paths[peer].clone().unwrap_or_else(|| panic!("rank {} has no link to itself", self.rank))
     }
 
-    fn stream(&mut self, name: LinkName, deadline: Instant) -> Result<Arc<TcpStream>> {
+    fn stream(&mut self, name: LinkName, hope: &Hope<'_>) -> Result<Arc<TcpStream>> {
         if let Some(stream) = self.streams.get(&name) {
             return Ok(stream.clone());
         }
-        let stream = (self.connect)(name.peer, name.channel, deadline)?;
+        let stream = (self.connect)(name.peer, name.channel, hope.deadline, &|| (hope.hopeless)(name.peer))?;
         stream.set_nonblocking(true).map_err(|cause| {
             Error::new(
                 ErrorKind::Resource,

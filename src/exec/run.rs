@@ -73,7 +73,8 @@ struct Outgoing {
     /// The post being sent, and its bytes that are out.
     next: usize,
     sent: u64,
-    /// For each post, the loan that carries it.
+    /// For each post that is out, the last loan up to it: the one that carries it or, where it was copied, one before it that
+    /// must be back too when the post counts as released.
     loans: Vec<Option<u64>>,
     /// Loans come back in order, so that the last one speaks for all.
     last_loan: Option<u64>,
@@ -105,6 +106,10 @@ pub struct Standing {
 
 impl Runner {
     /// `inboxes` and `outboxes` are the links of the program, in its order.
+    ///
+    /// # Panics
+    /// If the program does not [validate](Lowered::validate), or there are fewer or more links than it names: everything below
+    /// that indexes or computes an address relies on it.
     pub fn new(
         lowered: Lowered,
         kernel: Option<Kernel>,
@@ -112,6 +117,10 @@ impl Runner {
         inboxes: Vec<usize>,
         outboxes: Vec<usize>,
     ) -> Runner {
+        if let Err(misfit) = lowered.validate() {
+            panic!("a lowered program that can't run: {misfit}");
+        }
+        assert_eq!((inboxes.len(), outboxes.len()), (lowered.inboxes.len(), lowered.outboxes.len()));
         let outgoing = |(link, (_, posts)): (usize, &(_, Vec<_>))| Outgoing {
             link,
             next: 0,
@@ -325,7 +334,6 @@ impl Runner {
                     break;
                 }
                 let Some(number) = links.outbox(outgoing.link).lend(head, loan, post.bytes) else { break };
-                outgoing.loans[outgoing.next] = Some(number);
                 outgoing.last_loan = Some(number);
                 outgoing.sent = post.bytes;
             } else {
@@ -340,6 +348,7 @@ impl Runner {
             }
             moved = true;
             if outgoing.sent == post.bytes {
+                outgoing.loans[outgoing.next] = outgoing.last_loan;
                 outgoing.next += 1;
                 outgoing.sent = 0;
             }
@@ -363,7 +372,8 @@ impl Runner {
             }
         }
         for (outgoing, (name, posts)) in self.outboxes.iter().zip(&self.lowered.outboxes) {
-            if outgoing.next < posts.len() && outgoing.sent > 0 || !outgoing.last_loan_is_back(links) {
+            let is_stuck = posts.get(outgoing.next).is_some_and(|post| self.ready_bytes(post) > outgoing.sent);
+            if is_stuck || !outgoing.last_loan_is_back(links) {
                 standing.waits_for.push(name.peer);
             }
         }

@@ -1,5 +1,6 @@
-//! The closed-form price of a plan on a host, from what its algorithm promises: hops, messages, bytes.
+//! The closed-form price of a plan on a host: hops, messages, bytes sent, bytes touched locally.
 
+use super::check::Facts;
 use super::{Plan, Promise};
 use crate::topology::host::Constants;
 
@@ -16,16 +17,48 @@ impl Price {
     }
 }
 
+/// What the busiest rank does, in messages and chunks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Work {
+    pub hops: f64,
+    pub messages_sent: f64,
+    pub chunks_moved: f64,
+    /// Folded and copied in the rank's own memory, beside what its messages move.
+    pub chunks_local: f64,
+}
+
+impl Work {
+    /// From the formula alone, before a plan is built: every received chunk is folded or copied once.
+    pub fn promised(promise: &Promise) -> Work {
+        Work {
+            hops: f64::from(promise.hops),
+            messages_sent: promise.chunks_sent as f64,
+            chunks_moved: promise.chunks_sent.max(promise.chunks_received) as f64,
+            chunks_local: promise.chunks_received as f64,
+        }
+    }
+
+    /// As the proof counted it.
+    pub fn counted(facts: &Facts) -> Work {
+        Work {
+            hops: f64::from(facts.hops),
+            messages_sent: facts.messages_sent as f64,
+            chunks_moved: facts.chunks_sent.max(facts.chunks_received) as f64,
+            chunks_local: (facts.chunks_reduced + facts.chunks_copied) as f64,
+        }
+    }
+}
+
 /// Latency: every hop of the longest chain, and every further message of the busiest sender. Bandwidth: the chunks of the busiest
 /// rank, and, of a pipeline, those that pass before its last stage has anything to do.
-pub fn price(plan: &Plan, promise: &Promise, constants: &Constants, bytes: u64) -> Price {
+pub fn price(plan: &Plan, work: &Work, constants: &Constants, bytes: u64) -> Price {
     let grid = plan.grid();
     let chunk_bytes = bytes as f64 / f64::from(grid.blocks * grid.tiles);
-    let hops = f64::from(promise.hops);
-    let busiest = promise.chunks_sent.max(promise.chunks_received) as f64;
-    let fill = if grid.tiles > 1 { hops } else { 0.0 };
+    let fill = if grid.tiles > 1 { work.hops } else { 0.0 };
+    let moved_ns = (work.chunks_moved + fill) * constants.ns_per_byte;
+    let local_ns = work.chunks_local * constants.local_ns_per_byte;
     Price {
-        latency_ns: hops * constants.latency_ns + (promise.chunks_sent as f64 - hops).max(0.0) * constants.message_ns,
-        bandwidth_ns: (busiest + fill) * chunk_bytes * constants.ns_per_byte,
+        latency_ns: work.hops * constants.latency_ns + (work.messages_sent - work.hops).max(0.0) * constants.message_ns,
+        bandwidth_ns: chunk_bytes * (moved_ns + local_ns),
     }
 }

@@ -4,6 +4,11 @@
 //! again at the latest when the receiver has taken all of it; the program waits for that before it overwrites the memory, so it
 //! is right under the weakest of the promises that transports make.
 
+mod elide;
+mod validate;
+
+pub use validate::Misfit;
+
 use super::check::Checked;
 use super::chunk::{Counts, Extents};
 use super::{Buffer, Move, Operand, Program, Reduction, Span, Step};
@@ -68,6 +73,8 @@ pub struct Lowered {
     pub input_bytes: u64,
     pub output_bytes: u64,
     pub scratch_bytes: u64,
+    /// As [`alias_offset`] says, if the program is for a call in place.
+    pub alias: Option<i64>,
 }
 
 /// Where the input lies in the output's address space when a call is in place, in bytes: negative where the output is a part
@@ -91,16 +98,17 @@ pub fn alias_offset(collective: Collective, rank: Rank, counts: &Counts, element
 pub fn lower(checked: &Checked, rank: Rank, counts: &Counts, element_bytes: u64, in_place: bool) -> Lowered {
     let plan = checked.plan();
     let program = plan.program(rank);
+    let program = if in_place { program } else { elide::without_input_copies(program) };
     let extents = Extents::new(plan, &program, rank, counts);
     let alias = in_place.then(|| alias_offset(plan.problem.collective, rank, counts, element_bytes));
     let mut lowering = Lowering {
         extents: &extents,
         element_bytes,
-        alias,
         lowered: Lowered {
             input_bytes: extents.total(Buffer::Input) * element_bytes,
             output_bytes: extents.total(Buffer::Output) * element_bytes,
             scratch_bytes: extents.total(Buffer::Scratch) * element_bytes,
+            alias,
             ..Lowered::default()
         },
         posted: Vec::new(),
@@ -128,10 +136,20 @@ impl Memory {
     }
 }
 
+impl Lowered {
+    fn memory(&self, place: Place, bytes: u64) -> Memory {
+        let start = place.offset as i64;
+        let (buffer, start) = match (place.buffer, self.alias) {
+            (Buffer::Input, Some(offset)) => (Buffer::Output, start + offset),
+            (buffer, _) => (buffer, start),
+        };
+        Memory { buffer, range: start..start + bytes as i64 }
+    }
+}
+
 struct Lowering<'a> {
     extents: &'a Extents,
     element_bytes: u64,
-    alias: Option<i64>,
     lowered: Lowered,
     posted: Vec<Posted>,
 }
@@ -158,15 +176,6 @@ impl Lowering<'_> {
         let range = self.extents.range(span, round);
         let place = Place { buffer: span.buffer, offset: range.start * self.element_bytes };
         (place, (range.end - range.start) * self.element_bytes)
-    }
-
-    fn memory(&self, place: Place, bytes: u64) -> Memory {
-        let start = place.offset as i64;
-        let (buffer, start) = match (place.buffer, self.alias) {
-            (Buffer::Input, Some(offset)) => (Buffer::Output, start + offset),
-            (buffer, _) => (buffer, start),
-        };
-        Memory { buffer, range: start..start + bytes as i64 }
     }
 
     fn lower_move(&mut self, one: &Move, round: u32) {
@@ -203,7 +212,7 @@ impl Lowering<'_> {
             let posts = &mut self.lowered.outboxes[outbox].1;
             posts.push(Post { lane, instruction, place, bytes });
             let release = Release { outbox, post: posts.len() - 1 };
-            let memory = self.memory(place, bytes);
+            let memory = self.lowered.memory(place, bytes);
             self.posted.push(Posted { release, memory });
         }
         let reduction = one.reduction;
@@ -261,7 +270,7 @@ impl Lowering<'_> {
     fn releases_before_writing<'p>(&mut self, places: impl Iterator<Item = &'p Place>, bytes: u64) -> Vec<Release> {
         let mut awaits: Vec<Release> = Vec::new();
         for place in places {
-            let written = self.memory(*place, bytes);
+            let written = self.lowered.memory(*place, bytes);
             for posted in self.posted.iter().filter(|posted| posted.memory.overlaps(&written)) {
                 match awaits.iter_mut().find(|release| release.outbox == posted.release.outbox) {
                     Some(release) => release.post = release.post.max(posted.release.post),

@@ -1,4 +1,4 @@
-//! What a host's transports cost: three constants each, measured, with their birthplace.
+//! What a host's transports cost: four constants each, measured, with their birthplace.
 
 use crate::transport::TransportKind;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,8 @@ pub struct Constants {
     pub message_ns: f64,
     /// Of a large message, per byte, both sides busy.
     pub ns_per_byte: f64,
+    /// Of a fold or copy in a rank's own memory, per byte of its result.
+    pub local_ns_per_byte: f64,
 }
 
 impl Constants {
@@ -20,9 +22,15 @@ impl Constants {
     /// 2026; other machines differ, but the order of the algorithms hardly does.
     pub const fn of(kind: TransportKind) -> Constants {
         match kind {
-            TransportKind::Memory => Constants { latency_ns: 200.0, message_ns: 40.0, ns_per_byte: 0.10 },
-            TransportKind::Shm => Constants { latency_ns: 200.0, message_ns: 40.0, ns_per_byte: 0.15 },
-            TransportKind::Tcp => Constants { latency_ns: 12_000.0, message_ns: 3_000.0, ns_per_byte: 0.35 },
+            TransportKind::Memory => {
+                Constants { latency_ns: 200.0, message_ns: 40.0, ns_per_byte: 0.04, local_ns_per_byte: 0.13 }
+            }
+            TransportKind::Shm => {
+                Constants { latency_ns: 200.0, message_ns: 40.0, ns_per_byte: 0.08, local_ns_per_byte: 0.13 }
+            }
+            TransportKind::Tcp => {
+                Constants { latency_ns: 12_000.0, message_ns: 3_000.0, ns_per_byte: 0.35, local_ns_per_byte: 0.10 }
+            }
         }
     }
 }

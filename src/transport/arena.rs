@@ -49,7 +49,10 @@ impl Arena {
     pub fn default_bytes(ranks: usize, reach: Reach) -> usize {
         let pairs = ranks * ranks.saturating_sub(1);
         let rings = match reach {
-            Reach::Threads => pairs.saturating_mul(Arena::classes(ranks, reach, usize::MAX)[0].total()).min(1 << 30),
+            Reach::Threads => {
+                let rings = pairs.saturating_mul(usize::from(CHANNELS));
+                rings.saturating_mul(Arena::classes(ranks, reach, usize::MAX)[0].total()).min(4 << 30)
+            }
             Reach::Processes => (24 << 20).max(pairs * 2 * (8 << 10)),
         };
         Arena::rings_offset(ranks) + rings

@@ -192,8 +192,10 @@ pub fn end_sleep(sleeping: &impl Word<Value = u32>) {
     sleeping.store(0, Ordering::Relaxed);
 }
 
-/// Whether a rank must be woken, once what it may wait for is stored.
+/// Whether a rank must be woken, once what it may wait for is stored. The sleeper's membarrier orders the two on the processor;
+/// the compiler is kept from exchanging them here.
 #[inline]
 pub fn is_sleeping(sleeping: &impl Word<Value = u32>) -> bool {
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
     sleeping.load(Ordering::Relaxed) != 0
 }

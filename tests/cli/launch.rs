@@ -158,12 +158,16 @@ fn output_goes_plain_or_into_files_if_so_asked() {
 
 #[test]
 fn rank_0_has_our_stdin_and_the_others_none() {
-    let mut child =
-        script(3, &[], "cat; echo end").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut child = script(3, &[], "cat; readlink /proc/$$/fd/0")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
     child.stdin.take().expect("a pipe").write_all(b"for rank 0\n").expect("rank 0 reads");
     let done = finished(child.wait_with_output().expect("it ends"));
     assert_eq!([0, 1, 2].map(|rank| lines_of(&done.stdout, rank).len()), [2, 1, 1]);
     assert_eq!(lines_of(&done.stdout, 0)[0], "for rank 0");
+    assert_eq!([1, 2].map(|rank| lines_of(&done.stdout, rank)[0]), ["/dev/null"; 2]);
 }
 
 #[test]

@@ -60,3 +60,15 @@ impl From<io::Error> for Failure {
         }
     }
 }
+
+/// Variables that begin with `UNISONO_` and mean nothing are probably misspelt. Told once per job: by who started it.
+pub fn warn_of_unknown_variables() {
+    if std::env::var_os("UNISONO_LAUNCHED").is_some() {
+        return;
+    }
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for (name, nearest) in unisono::bootstrap::unknown_variables(names) {
+        let meant = nearest.map(|nearest| format!("; was {nearest} meant?")).unwrap_or_default();
+        let _ = writeln!(io::stderr(), "unisono: warning: {name} means nothing{meant}");
+    }
+}

@@ -39,6 +39,10 @@ fn main() -> ExitCode {
 
 fn run() -> Result<u8, Failure> {
     let line = CommandLine::try_parse().map_err(|error| arguments::explain(&error))?;
+    // The doctor lists them among what else it finds.
+    if !matches!(line.command, Subcommand::Doctor(_)) {
+        failure::warn_of_unknown_variables();
+    }
     match line.command {
         Subcommand::Bench(arguments) => arguments.run(),
         Subcommand::Check(arguments) => arguments.run(),

@@ -5,6 +5,7 @@
 
 mod scenario;
 
+use super::diagnostics::Diagnostics;
 use super::engine::Engine;
 use super::settings::{Patience, Progress};
 use super::ticket::Ticket;
@@ -74,13 +75,13 @@ impl Simulation {
         let context = Arc::new(Context::new(None, scenario.constants));
         let member = |rank| {
             let path = |peer: Rank| (peer != rank).then(|| Path::Faulty(network.clone()));
-            let connect = Box::new(|peer, _, _| unreachable!("nobody dials rank {peer}"));
+            let connect = Box::new(|peer, _, _, _: &dyn Fn() -> _| unreachable!("nobody dials rank {peer}"));
             let links = Links::new(rank, (0..scenario.ranks).map(path).collect(), connect);
             let everyone = (0..scenario.ranks).collect();
             let time = Clock::Virtual(clock.clone());
             let control = Control::new(0, rank, everyone, Outlet::Hub(hub.clone()), time);
             let patience = Patience::for_ranks(1, Progress::Caller, false);
-            let engine = Engine::new(rank, scenario.ranks, links, control, None, patience, context.clone());
+            let engine = Engine::new(rank, links, control, None, patience, context.clone(), Diagnostics::default());
             Member { rank, engine: Some(engine), outcomes: Vec::new() }
         };
         let members = (0..scenario.ranks).map(member).collect();

@@ -63,7 +63,7 @@ impl Scenario {
             seed,
             ranks,
             operations,
-            constants: Constants { latency_ns, message_ns: latency_ns / 4.0, ns_per_byte: 1.0 },
+            constants: Constants { latency_ns, message_ns: latency_ns / 4.0, ns_per_byte: 1.0, local_ns_per_byte: 0.5 },
             weather,
             fault: None,
         }

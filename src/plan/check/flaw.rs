@@ -1,5 +1,6 @@
 //! Every way in which a plan can be wrong, each with its place, each one clear sentence.
 
+use super::lowered::Wrong;
 use crate::error::{Error, ErrorKind};
 use crate::plan::chunk::ChunkId;
 use crate::plan::{Buffer, Order};
@@ -246,6 +247,13 @@ pub enum Flaw {
 
     /// Wrong only when the output is the input's memory.
     InPlace(Box<Flaw>),
+    /// What the plan is lowered to is wrong, at or about this instruction of a lane.
+    Lowered {
+        rank: Rank,
+        lane: usize,
+        instruction: usize,
+        wrong: Box<Wrong>,
+    },
 }
 
 impl fmt::Display for Place {
@@ -359,6 +367,9 @@ impl fmt::Display for Flaw {
                 write_order(f, declared)
             }
             Flaw::InPlace(flaw) => write!(f, "in place: {flaw}"),
+            Flaw::Lowered { rank, lane, instruction, wrong } => {
+                write!(f, "lowered: rank {rank}, lane {lane}, instruction {instruction} {wrong}")
+            }
         }
     }
 }

@@ -10,6 +10,8 @@
 //! 4. no two lanes touch a chunk, one writing, without something that orders them; a message is read from where it was posted
 //!    until it is taken.
 //!
+//! [`check_lowered`] proves, for given counts, what a proved plan is lowered to.
+//!
 //! [`keeps_promise`] compares hops, chunks and the order of addition with what the algorithm says of itself.
 //!
 //! Proofs are over chunks whose sizes are left open, so they hold for every count. They take time linear in the moves
@@ -20,6 +22,7 @@
 
 mod code;
 mod flaw;
+pub mod lowered;
 mod memory;
 mod outcome;
 mod race;
@@ -32,6 +35,7 @@ pub(crate) mod tests;
 mod value;
 
 pub use flaw::{Flaw, Found, Inside, Link, Place, Spot, Wait};
+pub use lowered::{check_lowered, check_lowered_at};
 
 use super::chunk::ChunkId;
 use super::{Buffer, Order, Plan, Promise};

@@ -2,6 +2,7 @@
 
 pub(crate) mod interpret;
 pub(crate) mod mutate;
+mod random;
 pub(crate) mod samples;
 
 use super::*;

@@ -143,3 +143,43 @@ proptest! {
         }
     }
 }
+
+/// Golden files with a few bytes changed, dropped or repeated: read or refused, and what is read is checked without a panic.
+fn broken(text: &str, changes: &[(u32, u8, u8)]) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    for &(at, byte, kind) in changes {
+        let at = at as usize % bytes.len();
+        match kind % 4 {
+            0 => bytes[at] = byte,
+            1 => drop(bytes.remove(at)),
+            2 => bytes.insert(at, b"0123456789[]=.,> \n"[usize::from(byte) % 18]),
+            _ => {
+                let end = (at + usize::from(byte)).min(bytes.len());
+                let part = bytes[at..end].to_vec();
+                bytes.splice(at..at, part);
+            }
+        }
+        if bytes.is_empty() {
+            bytes.push(b'p');
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn broken_golden_files_never_panic(
+        file in any::<prop::sample::Index>(),
+        changes in prop::collection::vec(any::<(u32, u8, u8)>(), 1..6),
+    ) {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let text = std::fs::read_to_string(&files[file.index(files.len())]).unwrap();
+        // Of a plan for a million ranks only the text is of interest.
+        if let Ok(plan) = parse(&broken(&text, &changes)) && plan.problem.ranks < 100 {
+            let _ = check(&plan);
+        }
+    }
+}

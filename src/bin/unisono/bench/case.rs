@@ -1,6 +1,6 @@
 //! One size of one collective: its buffers, its call, and what must come out.
 
-use super::values::{Value, contribution, reduced};
+use super::values::{Pattern, Value};
 use std::ops::{Deref, DerefMut};
 use unisono::{Collective, Communicator, Options, Rank, ReduceOp, Result, Window};
 
@@ -131,32 +131,52 @@ impl<T: Value> Case<T> {
         self.output.free(communicator)
     }
 
+    /// Elements of the one buffer of an in-place call: the larger of the two, but for ranks that have only one.
+    fn in_place_len(&self, rank: Rank) -> u64 {
+        let (input, output) = lengths(self.collective, self.count, &self.blocks, rank);
+        if self.has_one_buffer(rank) { input.min(output) } else { input.max(output) }
+    }
+
+    /// Gather and scatter have two buffers only on the root.
+    fn has_one_buffer(&self, rank: Rank) -> bool {
+        matches!(self.collective, Collective::Gather | Collective::Scatter) && rank != ROOT
+    }
+
+    /// Where the rank's own block lies in the one buffer of an in-place call.
+    fn own_start(&self, rank: Rank) -> u64 {
+        if self.has_one_buffer(rank) { 0 } else { self.blocks.start(rank) }
+    }
+
     fn own_input(&mut self, rank: Rank) -> &mut [T] {
         let (input, output) = lengths(self.collective, self.count, &self.blocks, rank);
         if !self.in_place {
             return &mut self.input[..input as usize];
         }
-        let start = if input < output { self.blocks.start(rank) } else { 0 };
-        &mut self.output[start as usize..(start + input) as usize]
+        let start = if input < output { self.own_start(rank) } else { 0 };
+        let end = (start + input).min(self.in_place_len(rank));
+        &mut self.output[start as usize..end as usize]
     }
 
     /// Writes this rank's contribution of a round.
     pub fn fill(&mut self, rank: Rank, round: u64) {
         let op = self.collective.reduces().then_some(self.op);
-        let input = self.own_input(rank);
-        for (index, element) in input.iter_mut().enumerate() {
-            *element = T::of(contribution(op, rank, index as u64, round));
-        }
+        Pattern::of_rank(op, rank, round).fill(self.own_input(rank));
+    }
+
+    /// Writes every element of this rank's input, as quickly as memory allows.
+    pub fn rewrite(&mut self, rank: Rank, round: u64) {
+        self.own_input(rank).fill(T::of(((rank as u64 + round) % 3) as f64));
     }
 
     /// The call that is timed.
     pub fn call(&mut self, communicator: &mut Communicator) -> Result<()> {
         let rank = communicator.rank();
         let (input_len, output_len) = lengths(self.collective, self.count, &self.blocks, rank);
+        let in_place_len = self.in_place_len(rank);
         let Case { collective, op, options, in_place, blocks, input, output, .. } = self;
         let (op, counts) = (*op, &blocks.counts[..]);
         if *in_place {
-            let buffer = &mut output[..input_len.max(output_len) as usize];
+            let buffer = &mut output[..in_place_len as usize];
             let with = communicator.with(*options);
             return match collective {
                 Collective::AllReduce => with.all_reduce_in_place(buffer, op),
@@ -209,43 +229,52 @@ impl<T: Value> Case<T> {
         {
             return 0;
         }
-        let start = if self.in_place && output_len < input_len { self.blocks.start(rank) } else { 0 };
+        let start = if self.in_place && output_len < input_len { self.own_start(rank) } else { 0 };
         let output = &self.output[start as usize..(start + output_len) as usize];
-        let expected = self.expected(rank, size, round);
-        output.iter().enumerate().filter(|(index, element)| **element != expected(*index as u64)).count() as u64
+        if self.collective.reduces() {
+            let first = match self.collective {
+                Collective::ReduceScatter | Collective::ReduceScatterV => self.blocks.start(rank),
+                _ => 0,
+            };
+            return Pattern::reduced(self.op, size, round).errors(output, first);
+        }
+        let pieces = self.pieces(rank, size);
+        let ends = pieces.iter().skip(1).map(|piece| piece.start).chain([output_len]);
+        let errors = pieces.iter().zip(ends).map(|(piece, end)| {
+            Pattern::of_rank(None, piece.from, round).errors(&output[piece.start as usize..end as usize], piece.origin)
+        });
+        errors.sum()
     }
 
-    /// The right value of each output element of a rank.
-    fn expected(&self, rank: Rank, size: usize, round: u64) -> impl Fn(u64) -> T + '_ {
-        // For the collectives that only move data: of whom, and where in its input, an element is.
-        let origins: Vec<(u64, Rank, u64)> = match self.collective {
-            Collective::AllGather | Collective::AllGatherV | Collective::Gather => {
-                (0..size).map(|from| (self.blocks.start(from), from, 0)).collect()
-            }
-            Collective::AllToAll => {
-                (0..size).map(|from| (self.blocks.start(from), from, self.blocks.start(rank))).collect()
-            }
+    /// Of which rank's input, and where in it, each piece of an output is, for the collectives that only move data.
+    fn pieces(&self, rank: Rank, size: usize) -> Vec<Piece> {
+        let from_each = |start: &dyn Fn(Rank) -> u64, origin: &dyn Fn(Rank) -> u64| {
+            (0..size).map(|from| Piece { start: start(from), from, origin: origin(from) }).collect()
+        };
+        let from_one = |from, origin| vec![Piece { start: 0, from, origin }];
+        let block = |from| self.blocks.start(from);
+        match self.collective {
+            Collective::AllGather | Collective::AllGatherV | Collective::Gather => from_each(&block, &|_| 0),
+            Collective::AllToAll => from_each(&block, &|_| self.blocks.start(rank)),
             Collective::AllToAllV => {
-                let output_start = |from| (0..from).map(|other| pair_count(&self.blocks, other, rank)).sum();
-                let input_start = |from| (0..rank).map(|other| pair_count(&self.blocks, from, other)).sum();
-                (0..size).map(|from| (output_start(from), from, input_start(from))).collect()
+                from_each(&|from| (0..from).map(|other| pair_count(&self.blocks, other, rank)).sum(), &|from| {
+                    (0..rank).map(|other| pair_count(&self.blocks, from, other)).sum()
+                })
             }
-            Collective::Broadcast => vec![(0, ROOT, 0)],
-            Collective::Scatter => vec![(0, ROOT, self.blocks.start(rank))],
-            Collective::SendRecv => vec![(0, (rank + size - 1) % size, 0)],
-            _ => vec![(0, rank, 0)],
-        };
-        let first = match self.collective {
-            Collective::ReduceScatter | Collective::ReduceScatterV => self.blocks.start(rank),
-            _ => 0,
-        };
-        move |index| {
-            if self.collective.reduces() {
-                return reduced(self.op, size, first + index, round);
+            Collective::Broadcast => from_one(ROOT, 0),
+            Collective::Scatter => from_one(ROOT, self.blocks.start(rank)),
+            Collective::SendRecv => from_one((rank + size - 1) % size, 0),
+            Collective::Barrier => Vec::new(),
+            Collective::AllReduce | Collective::Reduce | Collective::ReduceScatter | Collective::ReduceScatterV => {
+                unreachable!("these reduce")
             }
-            let (start, from, origin) =
-                origins.iter().rev().find(|(start, ..)| *start <= index).expect("the first starts at 0");
-            T::of(contribution(None, *from, origin + index - start, round))
         }
     }
+}
+
+/// A run of an output that is a run of one rank's input.
+struct Piece {
+    start: u64,
+    from: Rank,
+    origin: u64,
 }

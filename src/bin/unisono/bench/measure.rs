@@ -129,7 +129,7 @@ impl<'a> Sweep<'a> {
     /// Time of one call in microseconds, on the slowest rank.
     fn sample<T: Value>(&mut self, case: &mut Case<T>, iterations: u64, rewrite: Option<u64>) -> Result<f64> {
         if let Some(round) = rewrite {
-            case.fill(self.communicator.rank(), round);
+            case.rewrite(self.communicator.rank(), round);
         }
         self.communicator.barrier()?;
         let start = Instant::now();

@@ -49,9 +49,12 @@ values! {
     F8E5M2: number => F8E5M2::from_f32(number as f32), divide_as_f32;
 }
 
+/// Contributions repeat after this many elements: the product of the periods below, so that a table holds them all.
+pub const PERIOD: u64 = 7 * 11 * 17;
+
 /// What a rank contributes at an index, in the calls of one round. Sums of 0 or 2 from at most a third of the ranks, and products of
 /// mostly 1, stay exact even in 8 bits for the numbers of ranks that one host runs.
-pub fn contribution(op: Option<ReduceOp>, rank: Rank, index: u64, round: u64) -> f64 {
+fn contribution(op: Option<ReduceOp>, rank: Rank, index: u64, round: u64) -> f64 {
     let at = rank as u64 * 5 + index + round;
     let number = match op {
         Some(ReduceOp::Sum | ReduceOp::Avg | ReduceOp::PreMulSum(_)) => 2 * u64::from(at.is_multiple_of(11)),
@@ -62,7 +65,7 @@ pub fn contribution(op: Option<ReduceOp>, rank: Rank, index: u64, round: u64) ->
 }
 
 /// What all ranks' contributions at an index become.
-pub fn reduced<T: Value>(op: ReduceOp, ranks: usize, index: u64, round: u64) -> T {
+fn reduced<T: Value>(op: ReduceOp, ranks: usize, index: u64, round: u64) -> T {
     let all = (0..ranks).map(|rank| contribution(Some(op), rank, index, round));
     match op {
         ReduceOp::Sum => T::of(all.sum()),
@@ -71,5 +74,61 @@ pub fn reduced<T: Value>(op: ReduceOp, ranks: usize, index: u64, round: u64) -> 
         ReduceOp::Max => T::of(all.fold(0.0, f64::max)),
         ReduceOp::Avg => T::average(all.sum(), ranks as f64),
         ReduceOp::PreMulSum(factor) => T::of(all.map(|number| number * factor).sum()),
+    }
+}
+
+/// Values of one period, from which a buffer of any length is filled or checked.
+pub struct Pattern<T>(Vec<T>);
+
+impl<T: Value> Pattern<T> {
+    /// The contributions of one rank.
+    pub fn of_rank(op: Option<ReduceOp>, rank: Rank, round: u64) -> Pattern<T> {
+        Pattern((0..PERIOD).map(|index| T::of(contribution(op, rank, index, round))).collect())
+    }
+
+    /// The results of all ranks' contributions.
+    pub fn reduced(op: ReduceOp, ranks: usize, round: u64) -> Pattern<T> {
+        Pattern((0..PERIOD).map(|index| reduced(op, ranks, index, round)).collect())
+    }
+
+    fn from(&self, start: u64) -> impl Iterator<Item = T> + '_ {
+        self.0.iter().copied().cycle().skip((start % PERIOD) as usize)
+    }
+
+    pub fn fill(&self, buffer: &mut [T]) {
+        buffer.iter_mut().zip(self.from(0)).for_each(|(element, value)| *element = value);
+    }
+
+    /// Elements of `buffer` that are not those of the pattern from `start` on.
+    pub fn errors(&self, buffer: &[T], start: u64) -> u64 {
+        buffer.iter().zip(self.from(start)).filter(|(element, value)| **element != *value).count() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_repeats_and_finds_every_wrong_element() {
+        let pattern = Pattern::<i32>::of_rank(None, 3, 1);
+        let mut buffer = vec![0; 3 * PERIOD as usize + 5];
+        pattern.fill(&mut buffer);
+        for (index, element) in buffer.iter().enumerate() {
+            assert_eq!(*element, ((3 * 5 + index + 1) % 7) as i32);
+        }
+        buffer[17] += 1;
+        *buffer.last_mut().unwrap() -= 1;
+        assert_eq!(pattern.errors(&buffer, 0), 2);
+        assert_eq!(pattern.errors(&buffer[20..40], 20), 0);
+    }
+
+    #[test]
+    fn results_are_those_of_a_fold_by_hand() {
+        let pattern = Pattern::<f32>::reduced(ReduceOp::Sum, 4, 0);
+        let by_hand =
+            |index: u64| (0..4).map(|rank| if (rank * 5 + index).is_multiple_of(11) { 2.0 } else { 0.0 }).sum::<f32>();
+        let expected: Vec<f32> = (0..100).map(by_hand).collect();
+        assert_eq!(pattern.errors(&expected, 0), 0);
     }
 }

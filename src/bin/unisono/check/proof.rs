@@ -5,7 +5,10 @@ use std::time::Instant;
 use unisono::Collective;
 use unisono::algorithm::Algorithm;
 use unisono::plan::Problem;
-use unisono::plan::check::{Facts, check, keeps_promise};
+use unisono::plan::check::{Checked, Facts, check, check_lowered_at, keeps_promise};
+
+/// Up to here plans are also proved as lowered; their proof takes time in proportion to elements, and not only to moves.
+const MOST_RANKS_LOWERED: usize = 33;
 
 /// One line of `--json`. Costs are the largest over all plans.
 #[derive(Clone, Debug, Serialize)]
@@ -77,6 +80,9 @@ fn problems(algorithm: &dyn Algorithm, collective: Collective, ranks: usize) -> 
 fn prove_one(algorithm: &dyn Algorithm, problem: &Problem) -> Result<Facts, String> {
     let checked = check(&algorithm.plan(problem)).and_then(|checked| {
         keeps_promise(&checked, &algorithm.promise(problem), &|chunk| algorithm.order(problem, chunk))?;
+        if problem.ranks <= MOST_RANKS_LOWERED {
+            check_lowered_at(&checked, odd_count(&checked))?;
+        }
         Ok(checked)
     });
     checked.map(|checked| checked.facts().clone()).map_err(|flaw| {
@@ -84,6 +90,18 @@ fn prove_one(algorithm: &dyn Algorithm, problem: &Problem) -> Result<Facts, Stri
         let sizes = if *uneven { "unequal blocks" } else { "equal blocks" };
         format!("{} {collective}, {ranks} ranks, root {root}, {tiles} tiles, {sizes}: {flaw}", algorithm.name())
     })
+}
+
+/// A little over one element a chunk, so that chunks differ in size; where a block is as large as the count, three elements, which leave
+/// a tile of four empty.
+fn odd_count(checked: &Checked) -> u64 {
+    let grid = checked.plan().grid();
+    match grid.collective {
+        Collective::AllReduce | Collective::Broadcast | Collective::Reduce => {
+            u64::from(grid.blocks * grid.tiles + 1) | 1
+        }
+        _ => 3,
+    }
 }
 
 impl Proved {
