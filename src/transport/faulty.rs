@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::types::Rank;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -141,6 +142,7 @@ enum Body {
 #[derive(Default)]
 struct Borrowed {
     taken: bool,
+    memory: Range<usize>,
     /// When the lender learns that it is back.
     returned: Option<Duration>,
     revoked: bool,
@@ -185,6 +187,15 @@ impl Network {
             wires.push(Wire::default());
             wires.len() - 1
         })
+    }
+
+    /// Whether some rank may still read this memory, which was lent to it.
+    pub fn may_read(&self, memory: &[u8]) -> bool {
+        let memory = memory.as_ptr_range();
+        let overlaps = |lent: &Range<usize>| lent.start < memory.end.addr() && memory.start.addr() < lent.end;
+        let state = self.lock();
+        let mut loans = state.wires.iter().flat_map(|wire| &wire.loans);
+        loans.any(|loan| !loan.taken && !loan.revoked && overlaps(&loan.memory))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -263,14 +274,9 @@ impl Sender {
             return None;
         }
         let number = wire.loans.len();
-        wire.loans.push(Borrowed::default());
-        send(
-            network,
-            state,
-            (*ends, *index),
-            head,
-            Body::Lent { number, address: address.expose_provenance(), len: len as usize },
-        );
+        let address = address.expose_provenance();
+        wire.loans.push(Borrowed { memory: address..address + len as usize, ..Borrowed::default() });
+        send(network, state, (*ends, *index), head, Body::Lent { number, address, len: len as usize });
         Some(number as u64)
     }
 
@@ -313,6 +319,7 @@ struct Lent {
     number: usize,
     address: usize,
     len: usize,
+    held: bool,
 }
 
 impl Receiver {
@@ -370,15 +377,16 @@ impl Receiver {
                 }
                 Body::Lent { number, address, len } => {
                     self.missing = 0;
-                    self.lent = Some(Lent { number, address, len });
+                    self.lent = Some(Lent { number, address, len, held: false });
                 }
             }
         }
     }
 
     pub fn hold(&mut self) -> bool {
-        let lent = self.lent.expect("peek showed a loan");
-        !self.network.lock().wires[self.wire].loans[lent.number].revoked
+        let lent = self.lent.as_mut().expect("peek showed a loan");
+        lent.held = !self.network.lock().wires[self.wire].loans[lent.number].revoked;
+        lent.held
     }
 
     pub fn take(&mut self, bytes: usize, record_len: usize) -> Taken {
@@ -388,6 +396,8 @@ impl Receiver {
         state.moves += 1;
         match lent {
             Some(loan) => {
+                assert!(loan.held, "rank {} read what rank {} had lent without holding it", ends.to, ends.from);
+                loan.held = false;
                 loan.address += bytes;
                 loan.len -= bytes;
                 if loan.len == 0 {

@@ -101,7 +101,7 @@ impl Simulation {
                     started[rank] = true;
                     self.members[rank].start(&self.scenario.operations, self.scenario.ranks);
                 }
-                ended |= self.members[rank].drive();
+                ended |= self.members[rank].drive(&self.network);
             }
             if started.iter().all(|one| *one) && self.members.iter().all(Member::is_done) {
                 break;
@@ -147,7 +147,7 @@ impl Simulation {
         while let Some(event) = self.network.next_event() {
             self.clock.advance(event - self.clock.elapsed());
             self.members.iter_mut().for_each(|member| {
-                member.drive();
+                member.drive(&self.network);
             });
         }
     }
@@ -217,12 +217,14 @@ impl Member {
     }
 
     /// Moves on; true if an operation ended. From its end on the caller owns the buffers, and after an error reuses them.
-    fn drive(&mut self) -> bool {
+    fn drive(&mut self, network: &Network) -> bool {
         let Some(engine) = &mut self.engine else { return false };
         engine.drive();
         let mut ended = false;
         for outcome in self.outcomes.iter_mut().filter(|outcome| outcome.end.is_none() && outcome.ticket.is_done()) {
             let error = outcome.ticket.result().err();
+            let lent = network.may_read(&outcome.input) || network.may_read(&outcome.output);
+            assert!(!lent, "rank {}: its memory is still lent, and yet it was told: {error:?}", self.rank);
             if error.is_some() {
                 outcome.output.fill(!POISON);
             }
@@ -264,7 +266,7 @@ fn try_seeds(test: &str, default_seeds: u64, scenario: fn(u64) -> Scenario) -> T
 
 #[test]
 fn whatever_the_order_of_deliveries_results_are_right() {
-    let tally = try_seeds("whatever_the_order_of_deliveries_results_are_right", 2000, Scenario::sound);
+    let tally = try_seeds("whatever_the_order_of_deliveries_results_are_right", 1000, Scenario::sound);
     assert_eq!(tally.errors, 0);
 }
 
