@@ -17,6 +17,7 @@ use crate::transport::memory::{self, Mapping};
 use crate::types::Rank;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -279,7 +280,14 @@ impl Origin {
         let engine =
             Engine::new(rank, links, control.clone(), bell.clone(), patience, context.clone(), diagnostics.clone());
         let generation = crate::fork::generation();
-        let shared = Arc::new(Shared { engine: Mutex::new(engine), work: Condvar::new(), bell, generation, rank });
+        let shared = Arc::new(Shared {
+            engine: Mutex::new(engine),
+            work: Condvar::new(),
+            bell,
+            callers: AtomicUsize::new(0),
+            generation,
+            rank,
+        });
         if settings.progress == Progress::Thread {
             super::handle::spawn_progress_thread(&shared)?;
         }

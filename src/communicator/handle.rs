@@ -132,7 +132,7 @@ pub(super) fn spawn_progress_thread(shared: &Arc<Shared>) -> Result<()> {
     let run = move || {
         // A strong reference is held only for one round, so that the thread does not keep the engine alive.
         while let Some(shared) = weak.upgrade() {
-            let mut engine = shared.lock();
+            let mut engine = shared.lock_after_callers();
             if engine.drive() {
                 engine.rest();
                 drop(engine);

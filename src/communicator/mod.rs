@@ -38,6 +38,7 @@ use crate::types::{Collective, DType, Rank};
 use create::Origin;
 use diagnostics::Diagnostics;
 use engine::Engine;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
@@ -79,6 +80,10 @@ pub struct Communicator {
     children: u64,
 }
 
+/// How often, and how long each time, the progress thread steps back for callers that wait for the engine.
+const COURTESIES: u32 = 20;
+const COURTESY: Duration = Duration::from_micros(100);
+
 /// What a communicator shares with its handles and its progress thread.
 pub(crate) struct Shared {
     engine: Mutex<Engine>,
@@ -86,6 +91,8 @@ pub(crate) struct Shared {
     work: Condvar,
     /// Rung to make a sleeping progress thread give the engine back.
     bell: Option<Bell>,
+    /// Threads that want the engine and do not have it yet.
+    callers: AtomicUsize,
     /// Of the process that made it.
     generation: u32,
     rank: Rank,
@@ -111,8 +118,23 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Engine> {
         // A panic under this lock is our own mistake; what the engine holds stays sound, and other handles must still be able
         // to finish or fail.
+        self.callers.fetch_add(1, Ordering::Relaxed);
         if let Some(bell) = &self.bell {
             bell.ring();
+        }
+        let engine = self.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.callers.fetch_sub(1, Ordering::Relaxed);
+        engine
+    }
+
+    /// As [`Shared::lock`], for the progress thread: callers go first. It holds the engine while it sleeps and asks for it again
+    /// at once, so that callers whom the lock's release has to wake first would come too late every time.
+    fn lock_after_callers(&self) -> MutexGuard<'_, Engine> {
+        for _ in 0..COURTESIES {
+            if self.callers.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            std::thread::sleep(COURTESY);
         }
         self.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -272,8 +272,12 @@ impl Runner {
             };
             self.sources.push(reduce::Source { address, raw: false });
         }
-        for piece in &self.pieces {
+        for (index, piece) in self.pieces.iter().enumerate() {
             if piece.lent && !links.inbox(piece.inbox).hold() {
+                // Those held before this one are not read either; their senders would wait for ever to take them back.
+                for held in self.pieces[..index].iter().filter(|held| held.lent) {
+                    links.inbox(held.inbox).release();
+                }
                 let peer = links.peer_of_inbox(piece.inbox);
                 return Err(
                     Error::new(ErrorKind::Aborted, format!("rank {peer} gave up on the operation")).with_peer(peer)

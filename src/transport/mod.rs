@@ -181,6 +181,14 @@ impl Inbox {
         }
     }
 
+    /// Gives a held record back unread.
+    pub fn release(&mut self) {
+        match self {
+            Inbox::Ring(receiver) => receiver.release(),
+            Inbox::Tcp(_) => {}
+        }
+    }
+
     /// Consumes `bytes` of a record of which `record_len` were left.
     #[inline]
     pub fn take(&mut self, bytes: usize, record_len: usize, lent: bool) -> Taken {

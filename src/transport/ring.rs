@@ -297,6 +297,12 @@ impl Receiver {
         flow::hold(ring.state(self.tail))
     }
 
+    /// Gives a held record back unread, so that its sender need not wait for us.
+    pub fn release(&mut self) {
+        let ring = self.ring.as_ref().expect("peek found a record");
+        ring.state(self.tail).store(FREE, Ordering::Release);
+    }
+
     /// Marks `bytes` of the record at the head as taken, and gives the record back when it is used up. `lent` as in the record.
     #[inline]
     pub fn take(&mut self, bytes: usize, record_len: usize, lent: bool) -> Taken {
