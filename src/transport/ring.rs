@@ -300,7 +300,7 @@ impl Receiver {
     /// Gives a held record back unread, so that its sender need not wait for us.
     pub fn release(&mut self) {
         let ring = self.ring.as_ref().expect("peek found a record");
-        ring.state(self.tail).store(FREE, Ordering::Release);
+        flow::let_go(ring.state(self.tail));
     }
 
     /// Marks `bytes` of the record at the head as taken, and gives the record back when it is used up. `lent` as in the record.
