@@ -389,6 +389,12 @@ impl Receiver {
         lent.held
     }
 
+    pub fn release(&mut self) {
+        if let Some(lent) = &mut self.lent {
+            lent.held = false;
+        }
+    }
+
     pub fn take(&mut self, bytes: usize, record_len: usize) -> Taken {
         let Receiver { network, ends, wire, lent, .. } = self;
         let mut state = network.lock();

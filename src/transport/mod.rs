@@ -187,7 +187,7 @@ impl Inbox {
             Inbox::Ring(receiver) => receiver.release(),
             Inbox::Tcp(_) => {}
             #[cfg(test)]
-            Inbox::Faulty(_) => {}
+            Inbox::Faulty(receiver) => receiver.release(),
         }
     }
 
