@@ -630,11 +630,16 @@ impl Communicator {
             Some(counts) => self.check_counts(collective, counts, in_place, input, output)?,
             None => Counts::Even(self.even_count(collective, root, in_place, input, output)?),
         };
-        let algorithm = match options.algorithm {
-            Some(name) => Some(algorithm::find(name).map_err(Error::from)?.name()),
-            None => None,
-        };
-        let call = Call { collective, dtype: T::DTYPE, op, counts, root, in_place, algorithm };
+        let mut call = Call { collective, dtype: T::DTYPE, op, counts, root, in_place, algorithm: None };
+        if let Some(name) = options.algorithm {
+            let one = algorithm::find(name).map_err(Error::from)?;
+            // What the engine refuses ends the communicator, so a wrong argument must not come so far.
+            one.fits(&call.problem(self.size)).map_err(|reason| {
+                self.invalid(format!("algorithm {name} does not fit: {reason}"))
+                    .remedy("leave the choice to the library, or take another algorithm")
+            })?;
+            call.algorithm = Some(one.name());
+        }
         let memory = match buffers {
             Buffers::Apart(input, output) => Memory::new(input.as_ptr().cast(), output.as_mut_ptr().cast()),
             Buffers::InPlace(buffer) if one_buffer => Memory::new(buffer.as_ptr().cast(), buffer.as_mut_ptr().cast()),
