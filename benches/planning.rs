@@ -37,7 +37,7 @@ fn main() {
 }
 
 fn context() -> Context {
-    Context::new(None, Constants::of(TransportKind::Shm))
+    Context::new(None, Constants::of(TransportKind::Shm, 2, 2))
 }
 
 fn problem(ranks: usize) -> Problem {

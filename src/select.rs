@@ -239,7 +239,7 @@ mod tests {
     use crate::types::Collective;
 
     fn explained(collective: Collective, ranks: usize, bytes: u64, forced: Option<&str>) -> Explanation {
-        let context = Context::new(forced.map(str::to_owned), Constants::of(TransportKind::Memory));
+        let context = Context::new(forced.map(str::to_owned), Constants::of(TransportKind::Memory, 2, 2));
         explain(&context, Problem { collective, ranks, root: 0, uneven: false, tiles: 1 }, bytes).unwrap()
     }
 

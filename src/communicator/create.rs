@@ -148,7 +148,10 @@ impl Builder {
             }
         }
         let world = Arc::new(ThreadWorld { nurseries: Mutex::default() });
-        let context = Arc::new(Context::new(settings.algorithm.clone(), Constants::of(TransportKind::Memory)));
+        let context = Arc::new(Context::new(
+            settings.algorithm.clone(),
+            Constants::of(TransportKind::Memory, ranks, processors()),
+        ));
         let members: Vec<Rank> = (0..ranks).collect();
         (0..ranks)
             .map(|rank| Origin::Threads(world.clone()).make(WORLD, rank, &members, context.clone(), &settings))
@@ -189,7 +192,8 @@ impl Builder {
                 .remedy("place the ranks so that all pairs have it, or don't require it"));
             }
         }
-        let constants = Constants::of(kind.unwrap_or(TransportKind::Memory));
+        let neighbours = members.iter().filter(|member| world.peer(**member).host == world.peer(0).host).count();
+        let constants = Constants::of(kind.unwrap_or(TransportKind::Memory), neighbours, hellos[0].processors);
         let context = Arc::new(Context::new(hellos[0].algorithm.clone(), constants));
         let made = origin.make(WORLD, world.rank(), &members, context, &settings);
         // The others may be waiting for what this rank can't do, and should hear why.
@@ -197,6 +201,11 @@ impl Builder {
         tracing::info!("{}", communicator.describe());
         Ok(communicator)
     }
+}
+
+/// Processors that this process may use.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What every rank tells every other before anything is chosen.
@@ -207,6 +216,8 @@ struct Hello {
     transport: Option<TransportKind>,
     require: Option<TransportKind>,
     shm_bytes: Option<usize>,
+    /// That the rank may use; rank 0's number counts.
+    processors: usize,
 }
 
 impl Hello {
@@ -217,6 +228,7 @@ impl Hello {
             transport: settings.transport,
             require: settings.require,
             shm_bytes: settings.shm_bytes,
+            processors: processors(),
         }
     }
 

@@ -16,21 +16,32 @@ pub struct Constants {
     pub local_ns_per_byte: f64,
 }
 
+/// What a hop takes where ranks outnumber processors: the rank that is waited for must first be given one.
+const CROWDED_LATENCY_NS: f64 = 2_000.0;
+
 impl Constants {
-    /// For communicators whose slowest pairs use this transport. Measured with `unisono bench send_recv --ranks 2` and
-    /// `unisono bench all_reduce --algorithm ...` on 2 cores of an Intel Xeon (Emerald Rapids class, virtual machine), November
-    /// 2026; other machines differ, but the order of the algorithms hardly does.
-    pub const fn of(kind: TransportKind) -> Constants {
-        match kind {
+    /// For communicators whose slowest pairs use this transport, with `ranks` on a host of `processors`; all ranks must give the
+    /// same numbers.
+    ///
+    /// Fitted to `unisono bench all_reduce --ranks 2 --algorithm one_shot` and `two_shot`, 8 B to 16 MiB, on 2 cores of an Intel
+    /// Xeon (Emerald Rapids class, virtual machine), 24 November 2026; the crowded latency to `--ranks 4` there. Other machines
+    /// differ, but the order of the algorithms hardly does.
+    pub fn of(kind: TransportKind, ranks: usize, processors: usize) -> Constants {
+        let constants = match kind {
             TransportKind::Memory => {
-                Constants { latency_ns: 200.0, message_ns: 40.0, ns_per_byte: 0.04, local_ns_per_byte: 0.13 }
+                Constants { latency_ns: 300.0, message_ns: 40.0, ns_per_byte: 0.08, local_ns_per_byte: 0.0002 }
             }
             TransportKind::Shm => {
-                Constants { latency_ns: 200.0, message_ns: 40.0, ns_per_byte: 0.08, local_ns_per_byte: 0.13 }
+                Constants { latency_ns: 300.0, message_ns: 40.0, ns_per_byte: 0.16, local_ns_per_byte: 0.0008 }
             }
             TransportKind::Tcp => {
-                Constants { latency_ns: 12_000.0, message_ns: 3_000.0, ns_per_byte: 0.35, local_ns_per_byte: 0.10 }
+                Constants { latency_ns: 3_500.0, message_ns: 1_500.0, ns_per_byte: 0.2, local_ns_per_byte: 0.009 }
             }
+        };
+        if ranks > processors {
+            Constants { latency_ns: constants.latency_ns.max(CROWDED_LATENCY_NS), ..constants }
+        } else {
+            constants
         }
     }
 }
