@@ -1,7 +1,7 @@
 //! The proof of what a plan is lowered to: all ranks' instructions run on symbols, element by element.
 //!
 //! [`check`](super::check) proves a plan whatever the counts; this proves the byte places, explicit waits and message sizes that
-//! [`lower`](crate::plan::lower::lower) makes of it for given counts, under the rules of the executor and no others:
+//! [`lower`] makes of it for given counts, under the rules of the executor and no others:
 //! lanes advance in order, posts leave each outbox in order, each as far as its instruction has come, an instruction
 //! waits for its messages and for its explicit waits, and nothing else protects memory.
 //!
