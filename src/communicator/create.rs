@@ -339,10 +339,17 @@ impl Origin {
         }
     }
 
-    /// A dropped communicator leaves nothing behind; the last of a process says goodbye when its world is dropped.
+    /// A dropped communicator leaves nothing behind. The last one of a process says goodbye for it here: a progress thread or a
+    /// handle may still hold the world when the process ends, which would look like a death.
     pub fn leave(&self, control: &Control) {
         if let Origin::Processes(world) = self {
-            world.controls.by_communicator.lock().expect("no panic under this lock").remove(&control.communicator());
+            let mut controls = world.controls.by_communicator.lock().expect("no panic under this lock");
+            controls.remove(&control.communicator());
+            let was_last = controls.is_empty();
+            drop(controls);
+            if was_last {
+                world.world.leave();
+            }
         }
     }
 }
