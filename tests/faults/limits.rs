@@ -74,7 +74,8 @@ fn a_misspelt_variable_is_warned_of_with_what_was_meant() {
 
 #[test]
 fn without_file_descriptors_the_job_ends_with_a_sentence() {
-    for limit in [5, 9, 14] {
+    // A rank of six needs 14 or 15 at the least, by how its connections overlap in time: fewer never suffice.
+    for limit in [5, 8, 11] {
         let (status, stderr) = shell(
             &format!("ulimit -n {limit}; unisono bench all_reduce --ranks 6 --max 8"),
             &[("UNISONO_TIMEOUT", "30")],

@@ -29,8 +29,7 @@ impl Failure {
     /// Tells the user, and returns the exit status.
     pub fn report(self) -> u8 {
         if let Some(message) = self.message {
-            // Where stderr can't be written there is nobody to tell.
-            let _ = writeln!(io::stderr(), "unisono: {message}");
+            tell(&message);
         }
         self.status
     }
@@ -61,6 +60,12 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Says one sentence on stderr, in one write: the ranks of a job share it, and their lines must not run into each other.
+fn tell(sentence: &str) {
+    // Where stderr can't be written there is nobody to tell.
+    let _ = io::stderr().write_all(format!("unisono: {sentence}\n").as_bytes());
+}
+
 /// Variables that begin with `UNISONO_` and mean nothing are probably misspelt. Told once per job: by who started it.
 pub fn warn_of_unknown_variables() {
     if std::env::var_os("UNISONO_LAUNCHED").is_some() {
@@ -69,6 +74,6 @@ pub fn warn_of_unknown_variables() {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for (name, nearest) in unisono::bootstrap::unknown_variables(names) {
         let meant = nearest.map(|nearest| format!("; was {nearest} meant?")).unwrap_or_default();
-        let _ = writeln!(io::stderr(), "unisono: warning: {name} means nothing{meant}");
+        tell(&format!("warning: {name} means nothing{meant}"));
     }
 }
