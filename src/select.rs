@@ -235,8 +235,8 @@ impl Selector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::TransportKind;
     use crate::types::Collective;
+    use crate::types::TransportKind;
 
     fn explained(collective: Collective, ranks: usize, bytes: u64, forced: Option<&str>) -> Explanation {
         let context = Context::new(forced.map(str::to_owned), Constants::of(TransportKind::Memory, 2, 2));
