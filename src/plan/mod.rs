@@ -26,6 +26,7 @@ pub mod cost;
 pub mod lower;
 pub mod text;
 
+use crate::topology::Layout;
 use crate::types::{Collective, Rank};
 use std::fmt;
 use std::sync::Arc;
@@ -79,6 +80,19 @@ pub struct Move {
     pub reduction: Option<Reduction>,
     pub sources: Vec<Operand>,
     pub destinations: Vec<Operand>,
+    pub through: Through,
+}
+
+/// Who folds and copies what passes between ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Through {
+    /// The ranks themselves: each message has its own bytes on the way.
+    #[default]
+    Messages,
+    /// The switch of the domain, where it can (NVLS): messages received by one fold reach the rank as one, and messages sent by one
+    /// move leave it as one. What the plan does is the same, and the checker does not look; the price is not. Where there is no
+    /// such switch the move runs by messages.
+    Switch,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -122,6 +136,15 @@ pub struct Problem {
     pub uneven: bool,
     /// Into how many tiles a block is cut for pipelining; algorithms that don't pipeline are asked with 1.
     pub tiles: u32,
+    /// Which ranks share a domain. A plan is right whatever it says; what it says is what hierarchical plans follow.
+    pub layout: Layout,
+}
+
+impl Problem {
+    /// Root 0, even blocks, one tile, no domains.
+    pub fn new(collective: Collective, ranks: usize) -> Problem {
+        Problem { collective, ranks, root: 0, uneven: false, tiles: 1, layout: Layout::Flat }
+    }
 }
 
 /// A pure function from a rank to its program, and the question that it answers.
@@ -218,7 +241,7 @@ pub mod build {
     }
 
     pub fn copy(source: Operand, destinations: impl Into<Vec<Operand>>) -> Move {
-        Move { reduction: None, sources: vec![source], destinations: destinations.into() }
+        Move { reduction: None, sources: vec![source], destinations: destinations.into(), through: Through::Messages }
     }
 
     pub fn reduce(
@@ -226,6 +249,11 @@ pub mod build {
         sources: impl Into<Vec<Operand>>,
         destinations: impl Into<Vec<Operand>>,
     ) -> Move {
-        Move { reduction: Some(reduction), sources: sources.into(), destinations: destinations.into() }
+        Move {
+            reduction: Some(reduction),
+            sources: sources.into(),
+            destinations: destinations.into(),
+            through: Through::Messages,
+        }
     }
 }
