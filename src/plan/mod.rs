@@ -211,6 +211,29 @@ pub struct Promise {
     pub chunks_received: u64,
 }
 
+/// A part of a plan as its price sees it: what passes the ports of the busiest rank while a chain of messages goes on.
+///
+/// Stages follow each other, or overlap tile by tile where the plan pipelines. Within a stage domain and network are busy at the same
+/// time: what stays in a domain and what crosses don't wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Stage {
+    /// Messages on the stage's longest chain that stay in their domain, and that cross to another.
+    pub hops: u32,
+    pub crossing_hops: u32,
+    /// Chunks, all tiles of them, that pass the port into the domain of the rank that has most, in the direction that has most.
+    /// What a switch folds or copies passes a port once.
+    pub chunks: u64,
+    /// The same at a rank's way out to other domains.
+    pub crossing_chunks: u64,
+    /// Chunks that are added up or copied by the rank that does most.
+    pub local_chunks: u64,
+    /// Messages that the busiest rank sends in this stage.
+    pub messages: u64,
+    /// Each rank works on one tile while the next in the chain works on the one before (chains, trees): the last has nothing to do
+    /// until the first tile has passed all hops.
+    pub pipelined: bool,
+}
+
 /// Short hands for algorithms.
 pub mod build {
     use super::*;
