@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::exec::links::Hope;
 use crate::exec::run::{Memory, Runner};
 use crate::plan::Buffer;
+use crate::plan::Through;
 use crate::plan::lower::{Instruction, Lowered, Place, Post, Source};
 use crate::transport::arena::CHANNELS;
 use crate::types::{DType, Element, LinkName, Rank};
@@ -245,6 +246,7 @@ fn program(transfer: &Transfer) -> Lowered {
         copies: Vec::new(),
         outboxes,
         bytes,
+        through: Through::Messages,
     };
     let (step, inboxes, outboxes) = match transfer.direction {
         Direction::Send => {

@@ -105,6 +105,20 @@ pub enum Counts {
     Pairwise { input: Vec<u64>, output: Vec<u64> },
 }
 
+impl Counts {
+    /// The even counts of a collective of so many elements by the convention of nccl-tests, as near below as can be.
+    pub fn of_elements(collective: Collective, ranks: usize, elements: u64) -> Counts {
+        match collective.even() {
+            Collective::AllReduce
+            | Collective::Broadcast
+            | Collective::Reduce
+            | Collective::Barrier
+            | Collective::SendRecv => Counts::Even(elements),
+            _ => Counts::Even(elements / ranks as u64),
+        }
+    }
+}
+
 /// Where each chunk of each buffer of one rank lies, in elements.
 #[derive(Clone, Debug)]
 pub struct Extents {

@@ -228,6 +228,13 @@ enum Part<'a> {
     SpineIn,
 }
 
+impl Resource<'_> {
+    /// Whether it is a link by itself, not a limit that links share.
+    pub fn is_link(&self) -> bool {
+        matches!(self.part, Part::Link(..))
+    }
+}
+
 impl std::fmt::Display for Resource<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let unit = self.unit;

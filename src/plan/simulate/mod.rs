@@ -1,0 +1,83 @@
+//! Runs a proved plan on a machine that is only data: event by event, bytes sharing links max-min-fairly.
+//!
+//! What runs are the lowered programs of all ranks, the very instructions that the executor would run. A message sets out once
+//! its instruction is done and the message before it on its channel has passed; its bytes flow over the resources of its
+//! [route](crate::topology::Route) and arrive the route's latency after the last of them has set out. Memory it was sent
+//! from is free again when it has arrived. A step that receives folds and stores as the bytes come in; a step that only works
+//! in its own memory takes its bytes at the memory's rate. What a move sends or receives [through a
+//! switch](crate::plan::Through) that can do so flows once for all.
+//!
+//! Not in it: the start of a kernel or of a call, the instructions of a rank that packs messages, congestion that real fabrics
+//! have beyond the rates of their links.
+
+mod flows;
+mod path;
+mod programs;
+mod run;
+#[cfg(test)]
+mod tests;
+pub mod trace;
+
+pub use path::{Leg, Work};
+
+use super::check::Checked;
+use super::chunk::Counts;
+use crate::topology::{LinkClass, Topology};
+use crate::types::Rank;
+use trace::Slice;
+
+/// What came of a simulation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Simulated {
+    /// Until the last rank is done.
+    pub time_ns: f64,
+    pub messages: usize,
+    /// One for every class of links that bytes passed.
+    pub uses: Vec<ClassUse>,
+    /// From the start to the end, without gaps: each leg began because the one before it was over.
+    pub critical_path: Vec<Leg>,
+}
+
+/// How the links of one class were used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassUse {
+    pub class: LinkClass,
+    /// Over all its links.
+    pub bytes: f64,
+    /// What the busiest passed, as a share of what it could have passed in the time; and the mean of those that passed anything.
+    pub busiest_share: f64,
+    pub mean_share: f64,
+    /// The name of the busiest.
+    pub busiest: String,
+}
+
+/// Why a plan can't be simulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failed {
+    #[error("{ranks} ranks do not fit on {gpus} GPUs")]
+    TooFewGpus { ranks: usize, gpus: usize },
+    #[error("no link leads from rank {from} to rank {to}")]
+    NoRoute { from: Rank, to: Rank },
+    #[error("the plan has more than {most} messages, too many to simulate one by one")]
+    TooLarge { most: usize },
+}
+
+/// Simulates a plan for buffers of these counts; rank r is GPU r. `slices` gets a slice for every message and step, if it is
+/// wanted.
+///
+/// # Errors
+/// See [`Failed`].
+pub fn simulate(
+    checked: &Checked,
+    topology: &Topology,
+    counts: &Counts,
+    element_bytes: u64,
+    slices: Option<&mut Vec<Slice>>,
+) -> Result<Simulated, Failed> {
+    let (ranks, gpus) = (checked.plan().problem.ranks, topology.gpus());
+    if ranks > gpus {
+        return Err(Failed::TooFewGpus { ranks, gpus });
+    }
+    let programs = programs::Programs::new(checked, counts, element_bytes)?;
+    run::Run::new(&programs, topology)?.finish(slices)
+}
