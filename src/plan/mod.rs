@@ -24,6 +24,7 @@ pub mod check;
 pub mod chunk;
 pub mod cost;
 pub mod lower;
+pub mod price;
 pub mod simulate;
 pub mod text;
 

@@ -27,6 +27,8 @@ pub(super) struct Step {
     pub(super) through: Through,
     /// Read and written in local memory where nothing is received: what is received is folded and stored as it comes in.
     pub(super) local_bytes: u64,
+    /// A copy of local memory: what it sends can be read from its source while it copies.
+    pub(super) posts_at_start: bool,
 }
 
 /// All messages from one rank to another on one channel, in order.
@@ -111,6 +113,7 @@ fn step(one: &Instruction, posts: Vec<u32>, outboxes: &[u32], inboxes: &[u32]) -
         inboxes: received,
         posts,
         through: one.through,
+        posts_at_start: computes && one.reduction.is_none(),
         local_bytes: if computes { one.bytes * operands as u64 } else { 0 },
     }
 }

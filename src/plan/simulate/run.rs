@@ -267,7 +267,11 @@ impl<'a> Run<'a> {
     fn execute(&mut self, lane: u32) {
         let state = self.lanes[lane as usize];
         self.done[state.next] = Done { start_ns: self.now_ns, end_ns: self.now_ns, cause: state.cause };
-        let local_bytes = self.programs.steps[state.next].local_bytes;
+        let step = &self.programs.steps[state.next];
+        if step.posts_at_start {
+            self.post(state.next, state.cause);
+        }
+        let local_bytes = step.local_bytes;
         if local_bytes == 0 {
             self.complete(lane);
         } else {
@@ -282,7 +286,9 @@ impl<'a> Run<'a> {
         let cause = Cause::Step(at as u32);
         self.last = cause;
         self.lanes[lane as usize] = LaneState { next: at + 1, unmet: 0, cause };
-        self.post(at, cause);
+        if !self.programs.steps[at].posts_at_start {
+            self.post(at, cause);
+        }
         self.enter(lane);
     }
 
