@@ -3,6 +3,8 @@
 //! **All ranks must choose alike**, or they hang. So a choice depends on nothing but the problem, its size, and the
 //! [`Context`] that the ranks agree on when the communicator is made.
 
+pub mod machine;
+
 use crate::algorithm::{self, Algorithm};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::check::{Checked, check};
