@@ -4,6 +4,7 @@
 //! [`Context`] that the ranks agree on when the communicator is made.
 
 pub mod machine;
+pub mod rules;
 
 use crate::algorithm::{self, Algorithm};
 use crate::error::{Error, ErrorKind, Result};
