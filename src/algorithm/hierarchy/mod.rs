@@ -162,7 +162,8 @@ impl Algorithm for Hierarchy {
     fn plan(&self, problem: &Problem) -> Plan {
         let whole = Whole::new(problem, &self.factors(problem));
         let blocks = whole.slots.width as u32 * whole.pieces;
-        Plan::new(self.name, *problem, blocks, move |rank| whole.program(rank))
+        let parts = whole.parts();
+        Plan::new(self.name, *problem, blocks, move |rank| whole.program(rank)).composed_of(parts)
     }
 
     fn promise(&self, problem: &Problem) -> Promise {

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::algorithm::find;
+use crate::plan::Step;
+use crate::plan::check::prove;
 use crate::topology::Layout;
 use std::collections::BTreeMap;
 
@@ -108,4 +110,77 @@ fn a_single_domain_and_domains_of_one_are_refused_with_a_reason() {
     let no_switch = "needs switches that fold and copy, which these domains have not";
     assert_eq!(reason("nvls", Layout::Flat), no_switch);
     assert_eq!(reason("nvls_ring", Layout::Blocks(3)), no_switch);
+}
+
+/// At sizes at which both are feasible the proof by parts counts what the whole proof counts, and never less.
+#[test]
+fn a_proof_by_parts_has_the_facts_of_the_whole() {
+    let layouts =
+        [(66, Layout::Blocks(6)), (68, Layout::Interleaved(17)), (70, Layout::Blocks(35)), (71, Layout::Blocks(8))];
+    for algorithm in hierarchies() {
+        for (ranks, layout) in layouts {
+            for collective in Collective::ALL {
+                for tiles in [1, 3] {
+                    let problem = Problem { layout, tiles, switch: true, ..Problem::new(collective, ranks) };
+                    if algorithm.fits(&problem).is_err() {
+                        continue;
+                    }
+                    let plan = algorithm.plan(&problem);
+                    let (whole, parts) = (check(&plan).unwrap(), prove(&plan).unwrap());
+                    let (whole, parts) = (whole.facts(), parts.facts());
+                    let what = format!("{} on {problem:?}", algorithm.name());
+                    let is_even = ranks != 71;
+                    for (whole, parts) in [
+                        (u64::from(whole.hops), u64::from(parts.hops)),
+                        (whole.chunks_sent, parts.chunks_sent),
+                        (whole.chunks_received, parts.chunks_received),
+                        (whole.chunks_reduced, parts.chunks_reduced),
+                    ] {
+                        assert!(parts >= whole && (!is_even || parts == whole), "{what}: {parts} by parts, {whole}");
+                    }
+                    assert_eq!(
+                        (whole.lanes, whole.max_channel, whole.bit_equal),
+                        (parts.lanes, parts.max_channel, true)
+                    );
+                    assert!(parts.messages_sent >= whole.messages_sent, "{what}: {whole:?} {parts:?}");
+                    assert!(parts.scratch_chunks <= whole.scratch_chunks, "{what}: {whole:?} {parts:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Half a million ranks: a program in milliseconds, a proof in a fraction of a second.
+#[test]
+fn half_a_million_ranks_are_planned_and_proved() {
+    let algorithm = find("hierarchical_circulant").unwrap();
+    let problem = Problem { layout: Layout::Blocks(72), tiles: 8, ..Problem::new(Collective::AllReduce, 499_968) };
+    let plan = algorithm.plan(&problem);
+    let last = plan.program(499_967);
+    let moves = |step: &Step| if let Step::Repeat { body, .. } = step { body.len() } else { 1 };
+    assert!(last.lanes[0].iter().map(moves).sum::<usize>() < 2000);
+    let checked = prove(&plan).unwrap();
+    let promise = algorithm.promise(&problem);
+    assert_eq!(keeps_promise(&checked, &promise, &|_| unreachable!("no whole proof")), Ok(()));
+    assert_eq!(promise.hops, 8 * 26 + 2);
+}
+
+/// A composed plan of which one rank does something else is not proved.
+#[test]
+fn a_rank_that_differs_is_found_among_many() {
+    let algorithm = find("hierarchical_ring").unwrap();
+    let problem = Problem { layout: Layout::Blocks(16), ..Problem::new(Collective::AllReduce, 80) };
+    let plan = algorithm.plan(&problem);
+    for spoiled in [0, 1, 79] {
+        let (parts, right) = (plan.parts().to_vec(), plan.clone());
+        let wrong = Plan::new("spoiled", problem, plan.blocks, move |rank| {
+            let mut program = right.program(rank);
+            if rank == spoiled {
+                program.lanes[0].pop();
+            }
+            program
+        });
+        let flaw = prove(&wrong.composed_of(parts)).unwrap_err();
+        assert!(flaw.to_string().contains("do not send what the other takes"), "{flaw}");
+    }
 }
