@@ -42,7 +42,9 @@ impl<'a> Beliefs<'a> {
             Algorithm::Tree => self.tree(protocol),
             Algorithm::Nvls | Algorithm::NvlsTree => self.nvls(algorithm),
             Algorithm::Pat => self.pat(),
-            Algorithm::CollNetDirect | Algorithm::CollNetChain | Algorithm::SendReceive => unreachable!("refused"),
+            // The only pair of its collective: nothing is compared with it.
+            Algorithm::SendReceive => Line { latency_us: 0.0, gb_per_s: self.tuning.nvlink_rate },
+            Algorithm::CollNetDirect | Algorithm::CollNetChain => unreachable!("refused"),
         };
         if line.gb_per_s > 0.0 {
             Ok(line)
@@ -96,7 +98,16 @@ impl<'a> Beliefs<'a> {
         let refuse = |reason: &str| Err(reason.to_owned());
         let gathers = matches!(self.collective, Collective::AllGather | Collective::ReduceScatter);
         let version = self.tuning.version;
+        if self.collective == Collective::AllToAll && algorithm != Algorithm::SendReceive {
+            return refuse("NCCL's all-to-all is a group of sends and receives");
+        }
         match algorithm {
+            Algorithm::SendReceive if self.collective == Collective::AllToAll && protocol == Protocol::Simple => {
+                return Ok(());
+            }
+            Algorithm::SendReceive if self.collective == Collective::AllToAll => {
+                return refuse("NCCL sends and receives by the Simple protocol");
+            }
             Algorithm::SendReceive => return refuse("NCCL sends and receives only for all-to-all"),
             Algorithm::CollNetDirect | Algorithm::CollNetChain => {
                 return refuse("CollNet is not enabled: it needs a network that reduces (NCCL_COLLNET_ENABLE)");
@@ -126,6 +137,9 @@ impl<'a> Beliefs<'a> {
                 if !serves || (algorithm == Algorithm::NvlsTree && gathers) {
                     return refuse("it does not serve this collective");
                 }
+                if gathers && self.per_domain() > super::search::MAX_NVLS_HEADS as f64 {
+                    return refuse("in-switch all-gather and reduce-scatter are for at most 32 GPUs");
+                }
                 if !self.settings.dtype_reduces_in_switch && self.collective.reduces() {
                     return refuse("the switch does not reduce this element type and operation");
                 }
@@ -142,15 +156,7 @@ impl<'a> Beliefs<'a> {
                 }
             }
         }
-        let ll128 = protocol == Protocol::Ll128;
-        if ll128 && self.domains > 1 && self.world.generation == Generation::Ampere && self.network_is_shared() {
-            return refuse("LL128 needs NICs on the GPUs' own PCIe switches");
-        }
         Ok(())
-    }
-
-    fn network_is_shared(&self) -> bool {
-        false
     }
 
     fn by_domains(&self, values: &ByDomains) -> f64 {
@@ -174,9 +180,8 @@ impl<'a> Beliefs<'a> {
         own[protocol.index()] + self.reported_latency() * if protocol == Protocol::Simple { 2.0 } else { 1.0 }
     }
 
-    /// What a network plugin tells NCCL about its latency, us: InfiniBand's verbs say nothing.
     fn reported_latency(&self) -> f64 {
-        self.settings.network_latency_us.unwrap_or(0.0)
+        self.world.network.reported_latency_us()
     }
 
     fn ring(&self, protocol: Protocol) -> Line {

@@ -1,8 +1,8 @@
 //! What a pair takes: a few physical terms with constants fitted to published measurements.
 
-use super::constants::{Constants, HostLaunch};
-use super::world::{Cpu, Network, World};
-use super::{Algorithm, Launch, Protocol, Request, Settings};
+use super::constants::{Constants, Gpu, Net};
+use super::world::{Cpu, World};
+use super::{Algorithm, Launch, Protocol, Settings};
 use crate::types::Collective;
 
 /// A time in parts that add up.
@@ -18,144 +18,138 @@ impl Time {
     pub fn total_us(&self) -> f64 {
         self.latency_us + self.bandwidth_us
     }
+
+    /// A pipeline: stages that take `fixed_us` and `hops_us` when empty, then the data, and what chunks that are never of the
+    /// ideal size waste, which grows with the root of the data.
+    fn pipelined(fixed_us: f64, hops_us: f64, data_us: f64, ramp: f64) -> Time {
+        Time { latency_us: fixed_us + hops_us, bandwidth_us: data_us + ramp * (hops_us * data_us).sqrt() }
+    }
+
+    /// Steps in which waiting and copying overlap: whichever is longer sets the pace, softly.
+    fn overlapped(fixed_us: f64, hops_us: f64, data_us: f64) -> Time {
+        Time { latency_us: fixed_us + hops_us, bandwidth_us: hops_us.hypot(data_us) - hops_us }
+    }
 }
 
 /// One world, seen through the fitted constants.
 pub struct Effective<'a> {
     world: &'a World,
     settings: &'a Settings,
-    constants: &'a Constants,
     collective: Collective,
-    element_bytes: usize,
     ranks: f64,
     domains: f64,
     /// GPUs of the smallest domain.
     per_domain: f64,
-    /// GB/s of a GPU.
-    nvlink: f64,
-    nic: f64,
+}
+
+/// The constants of a kind of wire: fixed, per hop, and GB/s.
+struct Wire {
+    fixed_us: f64,
+    hop_us: f64,
+    gb_per_s: f64,
 }
 
 impl<'a> Effective<'a> {
-    pub fn new(world: &'a World, settings: &'a Settings, constants: &'a Constants, request: &Request) -> Effective<'a> {
+    pub fn new(world: &'a World, settings: &'a Settings, collective: Collective) -> Effective<'a> {
         Effective {
             world,
             settings,
-            constants,
-            collective: request.collective,
-            element_bytes: request.dtype.size(),
+            collective,
             ranks: world.ranks() as f64,
             domains: world.domains.len() as f64,
             per_domain: world.domains.iter().copied().min().unwrap_or(1) as f64,
-            nvlink: world.nvlink_bytes_per_s / 1e9,
-            nic: world.nic_bytes_per_s / 1e9,
         }
     }
 
-    pub fn time(&self, algorithm: Algorithm, protocol: Protocol, bytes: f64) -> Time {
+    pub fn time(&self, c: &Constants, algorithm: Algorithm, protocol: Protocol, bytes: f64) -> Time {
         let time = match algorithm {
-            Algorithm::Ring => self.ring(protocol, bytes),
-            Algorithm::Tree => self.tree(protocol, bytes),
-            Algorithm::Nvls => self.nvls(bytes),
-            Algorithm::NvlsTree => self.nvls_tree(bytes),
-            Algorithm::Pat => self.pat(bytes),
-            Algorithm::SendReceive => self.all_to_all(bytes),
+            Algorithm::Ring => self.ring(c, protocol, bytes),
+            Algorithm::Tree => self.tree(c, protocol, bytes),
+            Algorithm::Nvls => self.nvls(c, bytes),
+            Algorithm::NvlsTree => self.nvls_tree(c, bytes),
+            Algorithm::Pat => self.pat(c, bytes),
+            Algorithm::SendReceive => self.all_to_all(c, bytes),
             Algorithm::CollNetDirect | Algorithm::CollNetChain => unreachable!("never enabled"),
         };
-        self.launched(time)
+        match self.settings.launch {
+            Launch::PerGpu => time,
+            Launch::OneThread => self.launched(&c.gpu, time),
+        }
     }
 
     /// A host that launches slower than its GPUs finish sets the pace.
-    fn launched(&self, time: Time) -> Time {
-        let gpus = match self.settings.launch {
-            Launch::PerGpu => 1.0,
-            Launch::OneThread => self.ranks.min(self.world.gpus_per_host as f64),
+    fn launched(&self, gpu: &Gpu, time: Time) -> Time {
+        let floor_us = self.per_domain.min(self.world.gpus_per_host as f64) * gpu.host_us;
+        let latency_us = time.latency_us.max(floor_us - time.bandwidth_us);
+        Time { latency_us, ..time }
+    }
+
+    fn launch_us(&self, gpu: &Gpu) -> f64 {
+        gpu.launch_us + if self.world.cpu == Cpu::Grace { gpu.grace_us } else { 0.0 }
+    }
+
+    fn nvlink(&self, share: f64) -> f64 {
+        self.world.nvlink_bytes_per_s / 1e9 * share
+    }
+
+    /// GB/s at which the network cards of a domain together carry what leaves it.
+    fn network(&self, net: &Net, protocol: Protocol) -> f64 {
+        let share = match protocol {
+            Protocol::Ll => net.ll_share,
+            Protocol::Ll128 => net.ll128_share,
+            Protocol::Simple => net.share,
         };
-        let HostLaunch { per_gpu_us } = self.constants.host_launch(self.world.cpu);
-        let floor_us = gpus * per_gpu_us;
-        if self.settings.launch == Launch::PerGpu || time.total_us() >= floor_us {
-            return time;
-        }
-        Time { latency_us: time.latency_us.max(floor_us - time.bandwidth_us), ..time }
+        if self.domains > 1.0 { self.per_domain * self.world.nic_bytes_per_s / 1e9 * share } else { f64::INFINITY }
     }
 
-    fn launch_us(&self) -> f64 {
-        self.constants.launch_us + if self.world.cpu == Cpu::Grace { self.constants.grace_us } else { 0.0 }
-    }
-
-    fn hops(&self) -> (f64, f64) {
-        let hops = match self.collective {
-            Collective::AllReduce => 2.0 * (self.ranks - 1.0),
-            _ => self.ranks - 1.0,
+    fn ring(&self, Constants { gpu, net }: &Constants, protocol: Protocol, bytes: f64) -> Time {
+        let (base_us, hop_us, share) = match protocol {
+            Protocol::Ll => (0.0, gpu.ring_ll_hop_us, gpu.ring_ll_share),
+            Protocol::Ll128 => (gpu.ll128_base_us, gpu.ring_ll128_hop_us, gpu.ring_ll128_share),
+            Protocol::Simple => (gpu.simple_base_us, gpu.ring_simple_hop_us, gpu.ring_simple_share),
         };
-        let inter = match self.collective {
-            Collective::AllReduce => 2.0 * (self.domains - 1.0),
-            _ => self.domains - 1.0,
-        };
-        (hops - inter, inter)
-    }
-
-    /// GB/s at which a domain's network cards together carry what leaves it.
-    fn domain_network(&self) -> f64 {
-        if self.domains > 1.0 { self.per_domain * self.nic * self.network_share() } else { f64::INFINITY }
-    }
-
-    fn network_share(&self) -> f64 {
-        match self.world.network {
-            Network::Efa => self.constants.efa_share,
-            Network::InfiniBand | Network::Roce => self.constants.rdma_share,
-        }
-    }
-
-    fn network_hop_us(&self, protocol: Protocol) -> f64 {
-        let hop = match self.world.network {
-            Network::Efa => self.constants.efa_hop_us,
-            Network::InfiniBand | Network::Roce => self.constants.rdma_hop_us,
-        };
-        hop + if protocol == Protocol::Simple { self.constants.network_simple_us } else { 0.0 }
-    }
-
-    fn ring(&self, protocol: Protocol, bytes: f64) -> Time {
-        let c = self.constants;
-        let (base_us, hop_us, share, wire) = match protocol {
-            Protocol::Ll => (0.0, c.ring_ll_hop_us, c.ring_ll_share, 0.5),
-            Protocol::Ll128 => (c.ring_ll128_base_us, c.ring_ll128_hop_us, c.ring_ll128_share, 0.94),
-            Protocol::Simple => (c.ring_simple_base_us, c.ring_simple_hop_us, c.ring_simple_share, 1.0),
-        };
-        let (intra, inter) = self.hops();
-        let hops_us = intra * hop_us + inter * self.network_hop_us(protocol);
-        let rate = (self.nvlink * share).min(self.domain_network() * wire);
+        let rounds = if self.collective == Collective::AllReduce { 2.0 } else { 1.0 };
+        let crossings = rounds * (self.domains - 1.0);
+        let hops = rounds * (self.ranks - 1.0) - crossings;
+        let crossing_us = net.ring_hop_us + if protocol == Protocol::Simple { net.simple_us } else { 0.0 };
+        let hops_us = hops * hop_us + crossings * crossing_us;
         let moved = bytes
             * match self.collective {
-                Collective::AllReduce => 2.0 * (self.ranks - 1.0) / self.ranks,
                 Collective::Broadcast | Collective::Reduce => 1.0,
-                _ => (self.ranks - 1.0) / self.ranks,
+                _ => rounds * (self.ranks - 1.0) / self.ranks,
             };
-        let own_us = bytes / self.ranks / (self.nvlink * c.own_block_share) / 1e3;
+        let rate = self.nvlink(share).min(self.network(net, protocol));
+        let own_us = bytes / self.ranks / self.nvlink(gpu.own_block_share) / 1e3;
         let data_us = moved / rate / 1e3 + own_us;
-        let fixed_us = self.launch_us() + base_us;
-        match protocol {
-            Protocol::Ll | Protocol::Ll128 => Time { latency_us: fixed_us + hops_us, bandwidth_us: data_us },
-            // A step waits for its flag while the previous slice is copied.
-            Protocol::Simple => Time { latency_us: fixed_us + hops_us, bandwidth_us: hops_us.hypot(data_us) - hops_us },
+        let fixed_us = self.launch_us(gpu) + base_us;
+        if protocol == Protocol::Ll || (protocol == Protocol::Ll128 && self.domains == 1.0) {
+            Time { latency_us: fixed_us + hops_us, bandwidth_us: data_us }
+        } else {
+            Time::overlapped(fixed_us, hops_us, data_us)
         }
     }
 
-    fn tree(&self, protocol: Protocol, bytes: f64) -> Time {
-        let c = self.constants;
-        let (base_us, hop_us, share, wire) = match protocol {
-            Protocol::Ll => (0.0, c.ring_ll_hop_us, c.tree_share * 0.3, 0.5),
-            Protocol::Ll128 => (c.ring_ll128_base_us, c.tree_ll128_hop_us, c.tree_share * 0.94, 0.94),
-            Protocol::Simple => (c.ring_simple_base_us, c.tree_simple_hop_us, c.tree_share, 1.0),
+    fn tree(&self, Constants { gpu, net }: &Constants, protocol: Protocol, bytes: f64) -> Time {
+        let Wire { fixed_us, hop_us, gb_per_s } = match protocol {
+            Protocol::Ll => {
+                Wire { fixed_us: 0.0, hop_us: gpu.ring_ll_hop_us, gb_per_s: self.nvlink(gpu.ring_ll_share) / 2.0 }
+            }
+            Protocol::Ll128 => Wire {
+                fixed_us: gpu.ll128_base_us,
+                hop_us: gpu.tree_ll128_hop_us,
+                gb_per_s: self.nvlink(gpu.tree_ll128_share),
+            },
+            Protocol::Simple => Wire {
+                fixed_us: gpu.simple_base_us,
+                hop_us: gpu.tree_simple_hop_us,
+                gb_per_s: self.nvlink(gpu.tree_simple_share),
+            },
         };
-        let hops_us =
-            2.0 * ((self.per_domain - 1.0) * hop_us + log2_ceil(self.domains) * self.network_hop_us(protocol));
-        let rate = (self.nvlink * share).min(self.domain_network() * wire / self.crossings());
-        let data_us = bytes / rate / 1e3;
-        Time {
-            latency_us: self.launch_us() + base_us + hops_us,
-            bandwidth_us: data_us + c.tree_ramp * (hops_us * data_us).sqrt(),
-        }
+        let crossing_us = net.hop_us + if protocol == Protocol::Simple { net.simple_us } else { 0.0 };
+        let hops_us = 2.0 * ((self.per_domain - 1.0) * hop_us + log2_ceil(self.domains) * crossing_us);
+        let rate = gb_per_s.min(self.network(net, protocol) / self.crossings());
+        let ramp = if self.domains > 1.0 { net.tree_ramp } else { gpu.tree_ramp };
+        Time::pipelined(self.launch_us(gpu) + fixed_us, hops_us, bytes / rate / 1e3, ramp)
     }
 
     /// How often a domain sends the whole data in a double tree: once between two, else up, and down to two, by halves.
@@ -163,53 +157,39 @@ impl<'a> Effective<'a> {
         if self.domains <= 2.0 { 1.0 } else { 2.0 }
     }
 
-    fn nvls(&self, bytes: f64) -> Time {
-        let c = self.constants;
-        let share = match self.collective {
-            Collective::AllReduce => c.nvls_share,
-            _ => c.nvls_half_share,
+    fn nvls(&self, Constants { gpu, .. }: &Constants, bytes: f64) -> Time {
+        let (hops_us, share, ramp) = match self.collective {
+            Collective::AllReduce => (gpu.nvls_us, gpu.nvls_share, gpu.nvls_ramp),
+            _ => (gpu.nvls_half_us, gpu.nvls_half_share, gpu.nvls_half_ramp),
         };
-        let latency_us = self.launch_us() + c.nvls_us;
-        let data_us = bytes / (self.nvlink * share) / 1e3;
-        Time { latency_us, bandwidth_us: data_us + c.nvls_ramp * (c.nvls_us * data_us).sqrt() }
+        Time::pipelined(self.launch_us(gpu), hops_us, bytes / self.nvlink(share) / 1e3, ramp)
     }
 
-    fn nvls_tree(&self, bytes: f64) -> Time {
-        let c = self.constants;
-        let hops_us = c.nvls_us + 2.0 * log2_ceil(self.domains) * self.network_hop_us(Protocol::Simple);
-        let rate = (self.nvlink * c.nvls_share).min(self.domain_network() / self.crossings());
-        let data_us = bytes / rate / 1e3;
-        Time {
-            latency_us: self.launch_us() + hops_us,
-            bandwidth_us: data_us + c.nvls_ramp * (hops_us * data_us).sqrt(),
-        }
+    fn nvls_tree(&self, Constants { gpu, net }: &Constants, bytes: f64) -> Time {
+        let hops_us = gpu.nvls_us + 2.0 * log2_ceil(self.domains) * (net.hop_us + net.simple_us);
+        let rate = self.nvlink(gpu.nvls_share).min(self.network(net, Protocol::Simple) / self.crossings());
+        Time::pipelined(self.launch_us(gpu), hops_us, bytes / rate / 1e3, gpu.nvls_ramp)
     }
 
-    fn pat(&self, bytes: f64) -> Time {
-        let c = self.constants;
-        let hops_us = log2_ceil(self.ranks) * self.network_hop_us(Protocol::Simple);
-        let rate = self.domain_network().min(self.nvlink * c.ring_simple_share);
+    fn pat(&self, Constants { gpu, net }: &Constants, bytes: f64) -> Time {
+        let hops_us = log2_ceil(self.ranks) * (net.hop_us + net.simple_us);
+        let rate = self.network(net, Protocol::Simple).min(self.nvlink(gpu.ring_simple_share));
         let data_us = bytes * (self.ranks - 1.0) / self.ranks / rate / 1e3;
-        let latency_us = self.launch_us() + c.ring_simple_base_us + hops_us;
-        Time { latency_us, bandwidth_us: hops_us.hypot(data_us) - hops_us }
+        Time::overlapped(self.launch_us(gpu) + gpu.simple_base_us, hops_us, data_us)
     }
 
-    fn all_to_all(&self, bytes: f64) -> Time {
-        let c = self.constants;
-        let block = bytes / self.ranks;
-        let own_us = block / (self.nvlink * c.own_block_share) / 1e3;
-        let intra_us = block * (self.per_domain - 1.0) / (self.nvlink * c.peer_share) / 1e3;
-        let far = self.ranks - self.per_domain;
-        let inter_us = if far > 0.0 { block * far / (self.nic * c.peer_network_share) / 1e3 } else { 0.0 };
-        let peers_us = (self.per_domain - 1.0) * c.peer_us + far * c.far_peer_us;
-        let data_us = own_us + intra_us.max(inter_us);
-        let network_us = if far > 0.0 { self.network_hop_us(Protocol::Simple) } else { 0.0 };
-        let latency_us = self.launch_us() + peers_us + network_us;
-        Time { latency_us, bandwidth_us: data_us + c.peer_ramp * (latency_us * data_us).sqrt() }
-    }
-    #[allow(dead_code)]
-    fn narrow(&self) -> bool {
-        self.element_bytes == 1
+    fn all_to_all(&self, Constants { gpu, net }: &Constants, bytes: f64) -> Time {
+        let block = bytes / self.ranks / 1e3;
+        let (near, far) = (self.per_domain - 1.0, self.ranks - self.per_domain);
+        let own_us = block / self.nvlink(gpu.own_block_share);
+        let near_us = block * near / self.nvlink(gpu.peer_share);
+        let far_us = block * far / (self.world.nic_bytes_per_s / 1e9 * net.peer_share);
+        let (data_us, network_us, ramp) = if far > 0.0 {
+            (own_us + near_us.max(far_us), net.hop_us + net.simple_us + far * net.far_peer_us, net.peer_ramp)
+        } else {
+            (own_us + near_us, 0.0, gpu.peer_ramp)
+        };
+        Time::pipelined(self.launch_us(gpu), near * gpu.peer_us + network_us, data_us, ramp)
     }
 }
 

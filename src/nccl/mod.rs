@@ -4,6 +4,7 @@
 //! published measurements: it says what the choice, and every other pair, really takes. Where the two disagree NCCL chooses
 //! badly, and [`PairPrice`] shows by how much.
 
+mod aws;
 pub mod belief;
 mod choice;
 pub mod constants;
@@ -123,7 +124,8 @@ pub struct Settings {
     /// NCCL_NVLS_ENABLE.
     pub nvls: bool,
     pub dtype_reduces_in_switch: bool,
-    pub network_latency_us: Option<f64>,
+    /// Whether aws-ofi-nccl's tuner chooses where it can (EFA only).
+    pub aws_tuner: bool,
     pub launch: Launch,
 }
 
@@ -133,7 +135,7 @@ impl Settings {
             version,
             nvls: true,
             dtype_reduces_in_switch: true,
-            network_latency_us: None,
+            aws_tuner: true,
             launch: Launch::PerGpu,
         }
     }
@@ -164,16 +166,8 @@ pub struct PairPrice {
 
 /// Prices every pair; the first is the one that NCCL picks, then the others, cheapest first, then those that don't fit.
 pub fn price(world: &World, settings: &Settings, request: &Request) -> Result<Vec<PairPrice>, Invalid> {
-    price_with(world, settings, request, &Constants::of(world.generation))
+    let constants = Constants::of(world.generation, world.network);
+    Ok(Choice::new(world, settings, request.collective)?.prices(&constants, request.bytes as f64))
 }
 
-/// With other constants than the library's: for fitting them.
-pub fn price_with(
-    world: &World,
-    settings: &Settings,
-    request: &Request,
-    constants: &Constants,
-) -> Result<Vec<PairPrice>, Invalid> {
-    world.check()?;
-    choice::Choice::new(world, settings, request, constants)?.prices(request.bytes)
-}
+pub use choice::Choice;

@@ -20,7 +20,7 @@ const NONE: Graph = Graph { channels: 0, intra: 0.0, inter: 0.0 };
 /// The most channels that a ring search may find.
 const MAX_RING_CHANNELS: usize = 32;
 /// The most GPUs among which an in-switch reduction divides the data.
-const MAX_NVLS_HEADS: usize = 32;
+pub const MAX_NVLS_HEADS: usize = 32;
 /// What PCIe 5 x16 carries by NCCL's table, GB/s: no single path to a network is faster, unless NIC and GPU share a newer bus.
 const PCIE_RATE: f64 = 48.0;
 const PCIE_6_RATE: f64 = 96.0;

@@ -28,21 +28,33 @@ impl Generation {
 /// What joins the domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Network {
-    /// AWS: scalable reliable datagrams through the aws-ofi-nccl plugin, which also brings its own tuner.
-    Efa,
+    /// AWS's Elastic Fabric Adapter up to its second version (p4d, p5), through the aws-ofi-nccl plugin.
+    EfaV2,
+    /// AWS's Elastic Fabric Adapter from its third version on (p5en, p6, P6e).
+    EfaV3,
     InfiniBand,
     /// RDMA over converged Ethernet.
     Roce,
 }
 
 impl Network {
-    pub const ALL: [Network; 3] = [Network::Efa, Network::InfiniBand, Network::Roce];
+    pub const ALL: [Network; 4] = [Network::EfaV2, Network::EfaV3, Network::InfiniBand, Network::Roce];
 
     pub const fn name(self) -> &'static str {
         match self {
-            Network::Efa => "efa",
+            Network::EfaV2 => "efa_v2",
+            Network::EfaV3 => "efa_v3",
             Network::InfiniBand => "infiniband",
             Network::Roce => "roce",
+        }
+    }
+
+    /// The latency that its plugin reports to NCCL: aws-ofi-nccl a figure per platform, InfiniBand's verbs none.
+    pub(super) const fn reported_latency_us(self) -> f64 {
+        match self {
+            Network::EfaV2 => 75.0,
+            Network::EfaV3 => 35.0,
+            Network::InfiniBand | Network::Roce => 0.0,
         }
     }
 }

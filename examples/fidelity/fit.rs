@@ -1,0 +1,152 @@
+//! The fit: coordinate descent on the logarithm of predicted over measured time, tables weighed alike.
+
+use crate::data::Table;
+use unisono::nccl::constants::{Constants, Gpu, Net};
+use unisono::nccl::{Algorithm, Choice, Generation, Network, Protocol};
+
+/// All constants together: what the fit moves.
+#[derive(Clone)]
+pub struct All {
+    pub gpus: Vec<(Generation, Gpu)>,
+    pub nets: Vec<(Network, Net)>,
+}
+
+impl All {
+    pub fn library() -> All {
+        let gpus = Generation::ALL.map(|one| (one, Constants::of(one, Network::InfiniBand).gpu));
+        let nets = [Network::EfaV2, Network::EfaV3, Network::InfiniBand]
+            .map(|one| (one, Constants::of(Generation::Hopper, one).net));
+        All { gpus: gpus.to_vec(), nets: nets.to_vec() }
+    }
+
+    pub fn of(&self, generation: Generation, network: Network) -> Constants {
+        let network = if network == Network::Roce { Network::InfiniBand } else { network };
+        let gpu = &self.gpus.iter().find(|(one, _)| *one == generation).expect("every generation").1;
+        let net = &self.nets.iter().find(|(one, _)| *one == network).expect("every network").1;
+        Constants { gpu: gpu.clone(), net: net.clone() }
+    }
+
+    pub fn values_mut(&mut self) -> Vec<&mut f64> {
+        let gpus = self.gpus.iter_mut().flat_map(|(_, gpu)| gpu.values_mut());
+        gpus.chain(self.nets.iter_mut().flat_map(|(_, net)| net.values_mut())).collect()
+    }
+}
+
+/// One measured point with the choice that it was measured under: the choice does not depend on the fitted constants.
+pub struct Sample {
+    pub generation: Generation,
+    pub network: Network,
+    pub pick: (Algorithm, Protocol),
+    pub bytes: f64,
+    pub time_us: f64,
+    choice: usize,
+}
+
+pub struct Samples<'a> {
+    pub choices: Vec<Choice<'a>>,
+    /// By table.
+    pub tables: Vec<Vec<Sample>>,
+}
+
+pub type Worlds = Vec<(unisono::nccl::World, unisono::nccl::Settings)>;
+
+/// The world and settings of every point, in order.
+pub fn worlds(tables: &[Table]) -> Vec<Worlds> {
+    let of = |table: &Table| {
+        let mut gpus: Vec<usize> = table.points.iter().map(|point| point.gpus).collect();
+        gpus.dedup();
+        gpus.into_iter()
+            .map(|gpus| {
+                let world = table.world(gpus);
+                let settings = table.settings(&world);
+                (world, settings)
+            })
+            .collect()
+    };
+    tables.iter().map(of).collect()
+}
+
+pub fn samples<'a>(tables: &[Table], worlds: &'a [Worlds]) -> Samples<'a> {
+    let mut all = Samples { choices: Vec::new(), tables: Vec::new() };
+    for (table, worlds) in tables.iter().zip(worlds) {
+        let first = all.choices.len();
+        let choices =
+            worlds.iter().map(|(world, settings)| Choice::new(world, settings, table.collective).expect("a valid world"));
+        all.choices.extend(choices);
+        let ranks: Vec<usize> = worlds.iter().map(|(world, _)| world.ranks()).collect();
+        let sample = |point: &crate::data::Point| {
+            let choice = first + ranks.iter().position(|own| *own == point.gpus).expect("its world");
+            let bytes = point.bytes as f64;
+            Sample {
+                generation: table.generation,
+                network: table.network,
+                pick: all.choices[choice].pick(bytes),
+                bytes,
+                time_us: point.time_us,
+                choice,
+            }
+        };
+        all.tables.push(table.points.iter().map(sample).collect());
+    }
+    all
+}
+
+impl Samples<'_> {
+    pub fn ratio(&self, constants: &Constants, sample: &Sample) -> f64 {
+        self.choices[sample.choice].time(constants, sample.pick, sample.bytes).total_us() / sample.time_us
+    }
+
+    /// The loss of one table: a mean of the absolute logarithm, rounded at the bottom so that it is smooth.
+    fn loss(&self, all: &All, table: usize) -> f64 {
+        let samples = &self.tables[table];
+        let Some(first) = samples.first() else { return 0.0 };
+        let constants = all.of(first.generation, first.network);
+        let sum: f64 = samples
+            .iter()
+            .map(|sample| {
+                let error = self.ratio(&constants, sample).ln();
+                (error * error + 0.03 * 0.03).sqrt() - 0.03 + 0.5 * error * error
+            })
+            .sum();
+        let weight = (samples.len() as f64 / 5.0).min(1.0);
+        weight * sum / samples.len() as f64
+    }
+
+    fn losses(&self, all: &All, tables: &[usize]) -> f64 {
+        tables.iter().map(|table| self.loss(all, *table)).sum()
+    }
+}
+
+/// Moves one constant at a time, up or down by a factor that shrinks, until none improves. Constants that no table of the fit
+/// depends on stay where they are.
+pub fn fit(samples: &Samples, tables: &[usize], start: &All, rounds: usize) -> All {
+    let mut all = start.clone();
+    let count = all.values_mut().len();
+    let mut steps = vec![0.2; count];
+    let mut best = samples.losses(&all, tables);
+    for _ in 0..rounds {
+        let before = best;
+        for index in 0..count {
+            if steps[index] < 1e-3 {
+                continue;
+            }
+            let old = *all.values_mut()[index];
+            let mut improved = false;
+            for factor in [1.0 + steps[index], 1.0 / (1.0 + steps[index])] {
+                *all.values_mut()[index] = old * factor;
+                let loss = samples.losses(&all, tables);
+                if loss < best - 1e-9 {
+                    best = loss;
+                    improved = true;
+                    break;
+                }
+                *all.values_mut()[index] = old;
+            }
+            steps[index] *= if improved { 1.3 } else { 0.5 };
+        }
+        if before - best < 1e-6 && steps.iter().all(|step| *step < 2e-3) {
+            break;
+        }
+    }
+    all
+}
