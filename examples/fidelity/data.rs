@@ -1,7 +1,7 @@
 //! The published tables.
 
-use unisono::nccl::{Cpu, Generation, Launch, Network, Settings, World};
-use unisono::{Collective, DType};
+use unisono::nccl::{Cpu, Generation, Network, Request, Settings, Version, World};
+use unisono::{Collective, DType, ReduceOp};
 
 /// One published table and the circumstances of its measurement.
 pub struct Table {
@@ -13,16 +13,9 @@ pub struct Table {
     pub network: Network,
     pub dtype: DType,
     pub settings: Settings,
-    pub one_thread: OneThread,
     pub gpus_per_domain: usize,
+    pub source: String,
     pub points: Vec<Point>,
-}
-
-/// Where one thread launched all GPUs of a host.
-#[derive(Clone, Copy, PartialEq)]
-pub enum OneThread {
-    Never,
-    OnOneHost,
 }
 
 #[derive(Clone, Copy)]
@@ -51,10 +44,13 @@ impl Table {
         }
     }
 
-    pub fn settings(&self, world: &World) -> Settings {
-        let one_host = world.ranks() <= world.gpus_per_host;
-        let launch = if one_host && self.one_thread == OneThread::OnOneHost { Launch::OneThread } else { Launch::PerGpu };
-        Settings { launch, ..self.settings.clone() }
+    /// Tables of one run that differ in the element type only.
+    pub fn twin(&self) -> &str {
+        self.name.trim_end_matches("_f16").trim_end_matches("_i8")
+    }
+
+    pub fn request(&self) -> Request {
+        Request { collective: self.collective, dtype: self.dtype, op: ReduceOp::Sum, bytes: 0 }
     }
 }
 
@@ -79,8 +75,7 @@ fn table(line: &str) -> Table {
     let named = |what: &str, found: bool| assert!(found, "{what} is unknown: {line}");
     named("the cpu", ["x86", "grace"].contains(&cells[3]));
     let dtype: DType = number(cells[6]);
-    let mut settings = Settings::new(cells[7].parse().expect("a version"));
-    settings.dtype_reduces_in_switch = dtype != DType::I8;
+    let version = if cells[7].is_empty() { Version::NEWEST } else { cells[7].parse().expect("a version") };
     Table {
         name: cells[0].to_owned(),
         collective: number(cells[1]),
@@ -89,9 +84,9 @@ fn table(line: &str) -> Table {
         nic_bytes_per_s: number::<f64>(cells[4]) / 8.0 * 1e9,
         network: Network::ALL.into_iter().find(|one| one.name() == cells[5]).expect("a network"),
         dtype,
-        settings,
-        one_thread: if cells[8] == "per_gpu" { OneThread::Never } else { OneThread::OnOneHost },
-        gpus_per_domain: number(cells[9]),
+        settings: Settings::new(version),
+        gpus_per_domain: number(cells[8]),
+        source: cells[9].to_owned(),
         points: Vec::new(),
     }
 }

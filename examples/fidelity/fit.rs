@@ -1,6 +1,7 @@
 //! The fit: coordinate descent on the logarithm of predicted over measured time, tables weighed alike.
 
 use crate::data::Table;
+use crate::guess;
 use unisono::nccl::constants::{Constants, Gpu, Net};
 use unisono::nccl::{Algorithm, Choice, Generation, Network, Protocol};
 
@@ -11,12 +12,22 @@ pub struct All {
     pub nets: Vec<(Network, Net)>,
 }
 
+const NETWORKS: [Network; 3] = [Network::EfaV2, Network::EfaV3, Network::InfiniBand];
+
 impl All {
+    /// What the library has.
     pub fn library() -> All {
-        let gpus = Generation::ALL.map(|one| (one, Constants::of(one, Network::InfiniBand).gpu));
-        let nets = [Network::EfaV2, Network::EfaV3, Network::InfiniBand]
-            .map(|one| (one, Constants::of(Generation::Hopper, one).net));
-        All { gpus: gpus.to_vec(), nets: nets.to_vec() }
+        All {
+            gpus: Generation::ALL.map(|one| (one, Constants::of(one, Network::InfiniBand).gpu)).to_vec(),
+            nets: NETWORKS.map(|one| (one, Constants::of(Generation::Hopper, one).net)).to_vec(),
+        }
+    }
+
+    pub fn guess() -> All {
+        All {
+            gpus: Generation::ALL.map(|one| (one, guess::gpu(one))).to_vec(),
+            nets: NETWORKS.map(|one| (one, guess::net(one))).to_vec(),
+        }
     }
 
     pub fn of(&self, generation: Generation, network: Network) -> Constants {
@@ -26,10 +37,41 @@ impl All {
         Constants { gpu: gpu.clone(), net: net.clone() }
     }
 
-    pub fn values_mut(&mut self) -> Vec<&mut f64> {
+    /// Gives one generation the constants of another.
+    pub fn adopt(&mut self, generation: Generation, from: Generation) {
+        let gpu = self.of(from, Network::InfiniBand).gpu;
+        self.gpus.iter_mut().filter(|(one, _)| *one == generation).for_each(|(_, own)| *own = gpu.clone());
+    }
+
+    fn values_mut(&mut self) -> Vec<&mut f64> {
         let gpus = self.gpus.iter_mut().flat_map(|(_, gpu)| gpu.values_mut());
         gpus.chain(self.nets.iter_mut().flat_map(|(_, net)| net.values_mut())).collect()
     }
+
+    /// As the library's source has them; what stayed at the first guess is marked.
+    pub fn rust(&mut self) -> String {
+        let mut guess = All::guess();
+        let mut text = String::new();
+        for ((generation, own), (_, first)) in self.gpus.iter_mut().zip(&mut guess.gpus) {
+            let name = generation.name().to_uppercase();
+            text += &structure(&name, "Gpu", Gpu::NAMES, own.values_mut(), first.values_mut());
+        }
+        for ((network, own), (_, first)) in self.nets.iter_mut().zip(&mut guess.nets) {
+            let name = if *network == Network::InfiniBand { "RDMA".to_owned() } else { network.name().to_uppercase() };
+            text += &structure(&name, "Net", Net::NAMES, own.values_mut(), first.values_mut());
+        }
+        text
+    }
+}
+
+fn structure(name: &str, kind: &str, names: &[&str], own: Vec<&mut f64>, first: Vec<&mut f64>) -> String {
+    let mut text = format!("const {name}: {kind} = {kind} {{\n");
+    for ((field, value), first) in names.iter().zip(own).zip(first) {
+        let digits = (2 - value.abs().log10().floor() as i32).clamp(1, 5) as usize;
+        let guessed = if (*value / *first - 1.0).abs() < 1e-3 { " // the first guess" } else { "" };
+        text += &format!("    {field}: {value:.digits$},{guessed}\n");
+    }
+    text + "};\n"
 }
 
 /// One measured point with the choice that it was measured under: the choice does not depend on the fitted constants.
@@ -55,13 +97,7 @@ pub fn worlds(tables: &[Table]) -> Vec<Worlds> {
     let of = |table: &Table| {
         let mut gpus: Vec<usize> = table.points.iter().map(|point| point.gpus).collect();
         gpus.dedup();
-        gpus.into_iter()
-            .map(|gpus| {
-                let world = table.world(gpus);
-                let settings = table.settings(&world);
-                (world, settings)
-            })
-            .collect()
+        gpus.into_iter().map(|gpus| (table.world(gpus), table.settings.clone())).collect()
     };
     tables.iter().map(of).collect()
 }
@@ -70,8 +106,9 @@ pub fn samples<'a>(tables: &[Table], worlds: &'a [Worlds]) -> Samples<'a> {
     let mut all = Samples { choices: Vec::new(), tables: Vec::new() };
     for (table, worlds) in tables.iter().zip(worlds) {
         let first = all.choices.len();
-        let choices =
-            worlds.iter().map(|(world, settings)| Choice::new(world, settings, table.collective).expect("a valid world"));
+        let choices = worlds
+            .iter()
+            .map(|(world, settings)| Choice::new(world, settings, &table.request()).expect("a valid world"));
         all.choices.extend(choices);
         let ranks: Vec<usize> = worlds.iter().map(|(world, _)| world.ranks()).collect();
         let sample = |point: &crate::data::Point| {
@@ -92,8 +129,13 @@ pub fn samples<'a>(tables: &[Table], worlds: &'a [Worlds]) -> Samples<'a> {
 }
 
 impl Samples<'_> {
-    pub fn ratio(&self, constants: &Constants, sample: &Sample) -> f64 {
+    fn ratio(&self, constants: &Constants, sample: &Sample) -> f64 {
         self.choices[sample.choice].time(constants, sample.pick, sample.bytes).total_us() / sample.time_us
+    }
+
+    /// As the library prices the pick: never less than a smaller call.
+    pub fn picked_ratio(&self, constants: &Constants, sample: &Sample) -> f64 {
+        self.choices[sample.choice].picked_us(constants, sample.bytes) / sample.time_us
     }
 
     /// The loss of one table: a mean of the absolute logarithm, rounded at the bottom so that it is smooth.
@@ -112,19 +154,26 @@ impl Samples<'_> {
         weight * sum / samples.len() as f64
     }
 
-    fn losses(&self, all: &All, tables: &[usize]) -> f64 {
-        tables.iter().map(|table| self.loss(all, *table)).sum()
+    /// The tables' losses, and what it costs to leave the first guess: little, but it decides where no table says anything.
+    fn losses(&self, all: &All, prior: &[f64], tables: &[usize]) -> f64 {
+        let mut all = all.clone();
+        let left: f64 = all.values_mut().iter().zip(prior).map(|(value, first)| (**value / first).ln().powi(2)).sum();
+        tables.iter().map(|table| self.loss(&all, *table)).sum::<f64>() + PRIOR_WEIGHT * left
     }
 }
 
+const PRIOR_WEIGHT: f64 = 0.003;
+const ROUNDS: usize = 400;
+
 /// Moves one constant at a time, up or down by a factor that shrinks, until none improves. Constants that no table of the fit
 /// depends on stay where they are.
-pub fn fit(samples: &Samples, tables: &[usize], start: &All, rounds: usize) -> All {
+pub fn fit(samples: &Samples, tables: &[usize], start: &All) -> All {
     let mut all = start.clone();
+    let prior: Vec<f64> = all.values_mut().iter().map(|value| **value).collect();
     let count = all.values_mut().len();
     let mut steps = vec![0.2; count];
-    let mut best = samples.losses(&all, tables);
-    for _ in 0..rounds {
+    let mut best = samples.losses(&all, &prior, tables);
+    for _ in 0..ROUNDS {
         let before = best;
         for index in 0..count {
             if steps[index] < 1e-3 {
@@ -134,7 +183,7 @@ pub fn fit(samples: &Samples, tables: &[usize], start: &All, rounds: usize) -> A
             let mut improved = false;
             for factor in [1.0 + steps[index], 1.0 / (1.0 + steps[index])] {
                 *all.values_mut()[index] = old * factor;
-                let loss = samples.losses(&all, tables);
+                let loss = samples.losses(&all, &prior, tables);
                 if loss < best - 1e-9 {
                     best = loss;
                     improved = true;

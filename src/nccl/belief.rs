@@ -5,7 +5,7 @@ use super::search::Graphs;
 use super::tuning::{ByDomains, PerProtocol, TREE_CORRECTION, Tuning};
 use super::world::{Cpu, Generation, World};
 use super::{Algorithm, Protocol, Settings};
-use crate::types::Collective;
+use crate::types::{Collective, DType, ReduceOp};
 
 /// Latency and bandwidth that NCCL attributes to one pair.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,16 +22,31 @@ pub struct Beliefs<'a> {
     tuning: Tuning,
     graphs: Graphs,
     collective: Collective,
+    reduces_in_switch: bool,
     ranks: f64,
     domains: usize,
 }
 
 impl<'a> Beliefs<'a> {
-    pub fn new(world: &'a World, settings: &'a Settings, collective: Collective) -> Beliefs<'a> {
+    pub fn new(
+        world: &'a World,
+        settings: &'a Settings,
+        collective: Collective,
+        (dtype, op): (DType, ReduceOp),
+    ) -> Beliefs<'a> {
         let tuning = Tuning::of(world.generation, settings.version);
         let graphs = Graphs::of(world, &tuning);
         let (ranks, domains) = (world.ranks() as f64, world.domains.len());
-        Beliefs { world, settings, tuning, graphs, collective, ranks, domains }
+        Beliefs {
+            world,
+            settings,
+            tuning,
+            graphs,
+            collective,
+            reduces_in_switch: reduces_in_switch(dtype, op),
+            ranks,
+            domains,
+        }
     }
 
     /// NCCL's line for a pair, or why it doesn't consider it.
@@ -59,8 +74,8 @@ impl<'a> Beliefs<'a> {
             + bytes / (1e3 * line.gb_per_s * self.correction(algorithm, protocol, bytes))
     }
 
-    /// The sizes at which corrections step, besides the powers of two.
-    pub fn plateau_starts(&self) -> f64 {
+    /// Where the plateau of rings begins, the one step of NCCL's model that is no power of two.
+    pub fn plateau_from(&self) -> f64 {
         64.0 * self.ring_channels() * self.ranks
     }
 
@@ -73,7 +88,7 @@ impl<'a> Beliefs<'a> {
             && protocol == Protocol::Simple
             && self.collective == Collective::AllReduce
             && self.domains > 1
-            && bytes >= self.plateau_starts();
+            && bytes >= self.plateau_from();
         if applies { 1.4 } else { 1.0 }
     }
 
@@ -140,7 +155,7 @@ impl<'a> Beliefs<'a> {
                 if gathers && self.per_domain() > super::search::MAX_NVLS_HEADS as f64 {
                     return refuse("in-switch all-gather and reduce-scatter are for at most 32 GPUs");
                 }
-                if !self.settings.dtype_reduces_in_switch && self.collective.reduces() {
+                if !self.reduces_in_switch && self.collective.reduces() {
                     return refuse("the switch does not reduce this element type and operation");
                 }
             }
@@ -286,6 +301,16 @@ impl<'a> Beliefs<'a> {
         let latency_us = 8.0 + log2_floor(self.domains) * network / 3.5 + 2.8 * self.ranks;
         let share = if self.tuning.version.at_least(26) { 0.75 } else { 0.85 };
         Line { latency_us, gb_per_s: share * graph.channels as f64 * per_channel }
+    }
+}
+
+/// What NVLink switches reduce (`ncclNvlsSupported` in `src/include/transport.h`).
+fn reduces_in_switch(dtype: DType, op: ReduceOp) -> bool {
+    let extremes = matches!(op, ReduceOp::Min | ReduceOp::Max);
+    match dtype {
+        DType::I32 | DType::U32 | DType::I64 | DType::U64 | DType::F16 | DType::Bf16 => op == ReduceOp::Sum || extremes,
+        DType::F32 | DType::F64 => op == ReduceOp::Sum,
+        DType::I8 | DType::U8 | DType::Fp8E4M3 | DType::Fp8E5M2 => false,
     }
 }
 

@@ -46,15 +46,23 @@ constants! {
         tree_simple_share,
         tree_ramp,
         nvls_us,
+        /// Of every GPU that reduces a share in the switch.
+        nvls_head_us,
         nvls_share,
+        /// Part of the share that every such GPU costs.
+        nvls_head_loss,
         nvls_ramp,
         /// Of all-gather and reduce-scatter.
-        nvls_half_us,
         nvls_half_share,
         nvls_half_ramp,
+        /// Of a group of sends and receives.
+        peer_base_us,
         peer_us,
+        /// What the Simple protocol adds to one of small blocks.
+        peer_simple_us,
         peer_share,
-        peer_ramp,
+        /// Of small blocks, by LL.
+        peer_ll_share,
     }
 }
 
@@ -63,6 +71,8 @@ constants! {
     Net {
         /// A small message.
         hop_us,
+        /// Added by a large one.
+        large_us,
         /// What a crossing of a ring takes, whose messages are large.
         ring_hop_us,
         simple_us,
@@ -99,61 +109,137 @@ impl Constants {
     }
 }
 
-const AMPERE: Gpu = Gpu { launch_us: 6.0, host_us: 5.3, ..HOPPER };
+// Printed by `cargo run --release --example fidelity constants`.
+
+const AMPERE: Gpu = Gpu {
+    launch_us: 11.9,
+    host_us: 5.48,
+    grace_us: 0.600, // the first guess
+    ring_ll_hop_us: 1.14,
+    ring_ll_share: 0.280,
+    ll128_base_us: 5.36,
+    ring_ll128_hop_us: 1.59,
+    ring_ll128_share: 0.424,
+    simple_base_us: 12.6,
+    ring_simple_hop_us: 23.5,
+    ring_simple_share: 0.807,
+    own_block_share: 0.749,
+    tree_ll128_hop_us: 1.20,  // the first guess
+    tree_ll128_share: 0.250,  // the first guess
+    tree_simple_hop_us: 4.00, // the first guess
+    tree_simple_share: 0.350, // the first guess
+    tree_ramp: 0.500,         // the first guess
+    nvls_us: 18.0,            // the first guess
+    nvls_head_us: 0.250,      // the first guess
+    nvls_share: 0.600,        // the first guess
+    nvls_head_loss: 0.00300,  // the first guess
+    nvls_ramp: 0.300,         // the first guess
+    nvls_half_share: 0.750,   // the first guess
+    nvls_half_ramp: 0.100,    // the first guess
+    peer_base_us: 1.00,       // the first guess
+    peer_us: 0.200,           // the first guess
+    peer_simple_us: 6.00,     // the first guess
+    peer_share: 0.720,        // the first guess
+    peer_ll_share: 0.0300,    // the first guess
+};
 const HOPPER: Gpu = Gpu {
-    launch_us: 4.6,
-    host_us: 3.6,
-    grace_us: 0.6,
-    ring_ll_hop_us: 0.78,
-    ring_ll_share: 0.3,
-    ll128_base_us: 3.0,
-    ring_ll128_hop_us: 1.2,
-    ring_ll128_share: 0.62,
-    simple_base_us: 8.0,
-    ring_simple_hop_us: 3.0,
-    ring_simple_share: 0.77,
-    own_block_share: 1.3,
-    tree_ll128_hop_us: 1.25,
-    tree_ll128_share: 0.3,
-    tree_simple_hop_us: 3.0,
-    tree_simple_share: 0.35,
-    tree_ramp: 0.5,
-    nvls_us: 14.0,
-    nvls_share: 0.6,
-    nvls_ramp: 1.0,
-    nvls_half_us: 14.0,
-    nvls_half_share: 0.75,
-    nvls_half_ramp: 0.5,
-    peer_us: 0.3,
-    peer_share: 0.75,
-    peer_ramp: 0.5,
+    launch_us: 5.13,
+    host_us: 3.84,
+    grace_us: 0.600, // the first guess
+    ring_ll_hop_us: 0.847,
+    ring_ll_share: 0.346,
+    ll128_base_us: 8.60,
+    ring_ll128_hop_us: 0.861,
+    ring_ll128_share: 0.714,
+    simple_base_us: 12.7,
+    ring_simple_hop_us: 4.75,
+    ring_simple_share: 0.771, // the first guess
+    own_block_share: 1.84,
+    tree_ll128_hop_us: 0.597,
+    tree_ll128_share: 0.202,
+    tree_simple_hop_us: 4.00, // the first guess
+    tree_simple_share: 0.350, // the first guess
+    tree_ramp: 0.500,         // the first guess
+    nvls_us: 18.9,
+    nvls_head_us: 0.255,
+    nvls_share: 0.617,
+    nvls_head_loss: 0.00283,
+    nvls_ramp: 0.290,
+    nvls_half_share: 0.750, // the first guess
+    nvls_half_ramp: 0.100,  // the first guess
+    peer_base_us: 1.21,
+    peer_us: 0.175,
+    peer_simple_us: 5.83,
+    peer_share: 0.724,
+    peer_ll_share: 0.0347,
 };
 const BLACKWELL: Gpu = Gpu {
-    launch_us: 7.6,
-    host_us: 5.4,
-    ring_ll_hop_us: 1.25,
-    ring_ll_share: 0.35,
-    ll128_base_us: 6.0,
-    ring_ll128_hop_us: 1.4,
-    simple_base_us: 3.0,
-    ring_simple_hop_us: 10.0,
-    nvls_us: 38.0,
-    nvls_share: 0.53,
-    nvls_ramp: 1.5,
-    nvls_half_us: 36.0,
-    ..HOPPER
+    launch_us: 7.96,
+    host_us: 5.70,
+    grace_us: 0.561,
+    ring_ll_hop_us: 1.36,
+    ring_ll_share: 0.320,
+    ll128_base_us: 6.07,
+    ring_ll128_hop_us: 1.49,
+    ring_ll128_share: 0.658,
+    simple_base_us: 4.24,
+    ring_simple_hop_us: 12.4,
+    ring_simple_share: 0.794,
+    own_block_share: 0.884,
+    tree_ll128_hop_us: 1.13,
+    tree_ll128_share: 0.210,
+    tree_simple_hop_us: 5.00, // the first guess
+    tree_simple_share: 0.350, // the first guess
+    tree_ramp: 0.460,
+    nvls_us: 16.7,
+    nvls_head_us: 0.677,
+    nvls_share: 0.573,
+    nvls_head_loss: 0.00274,
+    nvls_ramp: 0.421,
+    nvls_half_share: 0.814,
+    nvls_half_ramp: 0.0785,
+    peer_base_us: 1.26,
+    peer_us: 0.242,
+    peer_simple_us: 6.78,
+    peer_share: 0.688,
+    peer_ll_share: 0.0246,
 };
 const EFA_V2: Net = Net {
-    hop_us: 25.0,
-    ring_hop_us: 75.0,
-    simple_us: 5.0,
-    share: 0.9,
-    ll128_share: 0.7,
-    ll_share: 0.4,
-    tree_ramp: 0.5,
-    far_peer_us: 1.0,
-    peer_share: 0.84,
-    peer_ramp: 0.5,
+    hop_us: 22.6,
+    large_us: 23.6,
+    ring_hop_us: 90.0,
+    simple_us: 26.5,
+    share: 0.837,
+    ll128_share: 0.687,
+    ll_share: 0.400, // the first guess
+    tree_ramp: 0.302,
+    far_peer_us: 2.01,
+    peer_share: 0.912,
+    peer_ramp: 1.06,
 };
-const EFA_V3: Net = Net { hop_us: 18.0, ring_hop_us: 35.0, ..EFA_V2 };
-const RDMA: Net = Net { hop_us: 14.0, ring_hop_us: 20.0, share: 0.96, ..EFA_V2 };
+const EFA_V3: Net = Net {
+    hop_us: 14.8,
+    large_us: 12.9,
+    ring_hop_us: 35.0,  // the first guess
+    simple_us: 10.0,    // the first guess
+    share: 0.880,       // the first guess
+    ll128_share: 0.700, // the first guess
+    ll_share: 0.400,    // the first guess
+    tree_ramp: 0.795,
+    far_peer_us: 1.00, // the first guess
+    peer_share: 0.850, // the first guess
+    peer_ramp: 0.700,  // the first guess
+};
+const RDMA: Net = Net {
+    hop_us: 22.8,
+    large_us: 6.65,
+    ring_hop_us: 23.1,
+    simple_us: 5.45,
+    share: 0.971,
+    ll128_share: 0.850, // the first guess
+    ll_share: 0.450,    // the first guess
+    tree_ramp: 0.700,   // the first guess
+    far_peer_us: 0.700, // the first guess
+    peer_share: 0.850,  // the first guess
+    peer_ramp: 0.700,   // the first guess
+};

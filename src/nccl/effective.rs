@@ -1,8 +1,9 @@
 //! What a pair takes: a few physical terms with constants fitted to published measurements.
 
 use super::constants::{Constants, Gpu, Net};
+use super::search::MAX_NVLS_HEADS;
 use super::world::{Cpu, World};
-use super::{Algorithm, Launch, Protocol, Settings};
+use super::{Algorithm, Launch, Protocol, Settings, Version};
 use crate::types::Collective;
 
 /// A time in parts that add up.
@@ -30,6 +31,14 @@ impl Time {
         Time { latency_us: fixed_us + hops_us, bandwidth_us: hops_us.hypot(data_us) - hops_us }
     }
 }
+
+/// Half of what makes a message large for a network.
+const LARGE_MESSAGE_BYTES: f64 = 2048.0;
+
+/// What the host takes for one peer of an all-to-all, and the release from which it takes much less. Read off the plateau of NCCL
+/// 2.23 on GB200, where 16 to 64 GPUs take 8.6 to 9.9 us per GPU whatever the size below 16 MiB; 2.29 shows none.
+const PEER_ENQUEUE_US: f64 = 9.5;
+const PEERS_ENQUEUED_FAST: Version = Version::new(2, 24, 0);
 
 /// One world, seen through the fitted constants.
 pub struct Effective<'a> {
@@ -72,14 +81,14 @@ impl<'a> Effective<'a> {
             Algorithm::CollNetDirect | Algorithm::CollNetChain => unreachable!("never enabled"),
         };
         match self.settings.launch {
-            Launch::PerGpu => time,
-            Launch::OneThread => self.launched(&c.gpu, time),
+            Launch::OneThread if self.ranks <= self.world.gpus_per_host as f64 => self.launched(&c.gpu, time),
+            Launch::OneThread | Launch::PerGpu => time,
         }
     }
 
     /// A host that launches slower than its GPUs finish sets the pace.
     fn launched(&self, gpu: &Gpu, time: Time) -> Time {
-        let floor_us = self.per_domain.min(self.world.gpus_per_host as f64) * gpu.host_us;
+        let floor_us = self.ranks * gpu.host_us;
         let latency_us = time.latency_us.max(floor_us - time.bandwidth_us);
         Time { latency_us, ..time }
     }
@@ -145,11 +154,18 @@ impl<'a> Effective<'a> {
                 gb_per_s: self.nvlink(gpu.tree_simple_share),
             },
         };
-        let crossing_us = net.hop_us + if protocol == Protocol::Simple { net.simple_us } else { 0.0 };
+        let simple_us = if protocol == Protocol::Simple { net.simple_us } else { 0.0 };
+        let crossing_us = self.crossing_us(net, bytes) + simple_us;
         let hops_us = 2.0 * ((self.per_domain - 1.0) * hop_us + log2_ceil(self.domains) * crossing_us);
         let rate = gb_per_s.min(self.network(net, protocol) / self.crossings());
         let ramp = if self.domains > 1.0 { net.tree_ramp } else { gpu.tree_ramp };
         Time::pipelined(self.launch_us(gpu) + fixed_us, hops_us, bytes / rate / 1e3, ramp)
+    }
+
+    /// From one domain to the next in a tree: messages beyond some KiB per NIC need more than one packet's way.
+    fn crossing_us(&self, net: &Net, bytes: f64) -> f64 {
+        let message = bytes / self.per_domain;
+        net.hop_us + net.large_us * message / (message + LARGE_MESSAGE_BYTES)
     }
 
     /// How often a domain sends the whole data in a double tree: once between two, else up, and down to two, by halves.
@@ -157,18 +173,31 @@ impl<'a> Effective<'a> {
         if self.domains <= 2.0 { 1.0 } else { 2.0 }
     }
 
+    /// GPUs among which a domain's switches divide the data.
+    fn heads(&self) -> f64 {
+        self.per_domain.min(MAX_NVLS_HEADS as f64)
+    }
+
+    /// The stages of in-switch reduction when empty, and the GB/s that it reaches: both suffer from many heads.
+    fn switch(&self, gpu: &Gpu, share: f64) -> (f64, f64) {
+        let heads = self.heads();
+        (gpu.nvls_us + heads * gpu.nvls_head_us, self.nvlink(share) * (1.0 - gpu.nvls_head_loss * heads))
+    }
+
     fn nvls(&self, Constants { gpu, .. }: &Constants, bytes: f64) -> Time {
-        let (hops_us, share, ramp) = match self.collective {
-            Collective::AllReduce => (gpu.nvls_us, gpu.nvls_share, gpu.nvls_ramp),
-            _ => (gpu.nvls_half_us, gpu.nvls_half_share, gpu.nvls_half_ramp),
+        let (share, ramp) = match self.collective {
+            Collective::AllReduce => (gpu.nvls_share, gpu.nvls_ramp),
+            _ => (gpu.nvls_half_share, gpu.nvls_half_ramp),
         };
-        Time::pipelined(self.launch_us(gpu), hops_us, bytes / self.nvlink(share) / 1e3, ramp)
+        let (hops_us, rate) = self.switch(gpu, share);
+        Time::pipelined(self.launch_us(gpu), hops_us, bytes / rate / 1e3, ramp * self.heads().sqrt())
     }
 
     fn nvls_tree(&self, Constants { gpu, net }: &Constants, bytes: f64) -> Time {
-        let hops_us = gpu.nvls_us + 2.0 * log2_ceil(self.domains) * (net.hop_us + net.simple_us);
-        let rate = self.nvlink(gpu.nvls_share).min(self.network(net, Protocol::Simple) / self.crossings());
-        Time::pipelined(self.launch_us(gpu), hops_us, bytes / rate / 1e3, gpu.nvls_ramp)
+        let (switch_us, switch_rate) = self.switch(gpu, gpu.nvls_share);
+        let hops_us = switch_us + 2.0 * log2_ceil(self.domains) * (self.crossing_us(net, bytes) + net.simple_us);
+        let rate = switch_rate.min(self.network(net, Protocol::Simple) / self.crossings());
+        Time::pipelined(self.launch_us(gpu), hops_us, bytes / rate / 1e3, gpu.nvls_ramp * self.heads().sqrt())
     }
 
     fn pat(&self, Constants { gpu, net }: &Constants, bytes: f64) -> Time {
@@ -178,18 +207,29 @@ impl<'a> Effective<'a> {
         Time::overlapped(self.launch_us(gpu) + gpu.simple_base_us, hops_us, data_us)
     }
 
+    /// Small blocks go by LL, larger ones by Simple, whose flags cost more; NICs and NVLinks work side by side.
     fn all_to_all(&self, Constants { gpu, net }: &Constants, bytes: f64) -> Time {
         let block = bytes / self.ranks / 1e3;
         let (near, far) = (self.per_domain - 1.0, self.ranks - self.per_domain);
         let own_us = block / self.nvlink(gpu.own_block_share);
         let near_us = block * near / self.nvlink(gpu.peer_share);
         let far_us = block * far / (self.world.nic_bytes_per_s / 1e9 * net.peer_share);
-        let (data_us, network_us, ramp) = if far > 0.0 {
-            (own_us + near_us.max(far_us), net.hop_us + net.simple_us + far * net.far_peer_us, net.peer_ramp)
-        } else {
-            (own_us + near_us, 0.0, gpu.peer_ramp)
-        };
-        Time::pipelined(self.launch_us(gpu), near * gpu.peer_us + network_us, data_us, ramp)
+        let fixed_us = self.launch_us(gpu) + gpu.peer_base_us + near * gpu.peer_us;
+        if far == 0.0 {
+            let simple_us = gpu.peer_simple_us + own_us + near_us;
+            let small_us = bytes / 1e3 / self.nvlink(gpu.peer_ll_share);
+            let time = Time { latency_us: fixed_us, bandwidth_us: simple_us.min(small_us) };
+            return self.enqueued(time);
+        }
+        let network_us = net.hop_us + net.simple_us + far * net.far_peer_us;
+        Time::pipelined(fixed_us, network_us, own_us + near_us.max(far_us), net.peer_ramp)
+    }
+
+    /// Old releases prepare every send and receive on the host for longer than the GPU takes to do it.
+    fn enqueued(&self, time: Time) -> Time {
+        let per_peer_us = if self.settings.version < PEERS_ENQUEUED_FAST { PEER_ENQUEUE_US } else { 0.0 };
+        let latency_us = time.latency_us.max(self.ranks * per_peer_us - time.bandwidth_us);
+        Time { latency_us, ..time }
     }
 }
 

@@ -17,7 +17,7 @@ mod world;
 pub use version::Version;
 pub use world::{Cpu, Generation, Network, World};
 
-use crate::types::{Collective, DType};
+use crate::types::{Collective, DType, ReduceOp};
 use constants::Constants;
 use std::fmt;
 
@@ -113,7 +113,7 @@ impl fmt::Display for Protocol {
 pub enum Launch {
     /// A process or thread of its own for every GPU.
     PerGpu,
-    /// One thread for all GPUs of the host, one after the other (nccl-tests `-g`).
+    /// On one host a single thread for all GPUs, one after the other (nccl-tests `-g`).
     OneThread,
 }
 
@@ -123,29 +123,26 @@ pub struct Settings {
     pub version: Version,
     /// NCCL_NVLS_ENABLE.
     pub nvls: bool,
-    pub dtype_reduces_in_switch: bool,
-    /// Whether aws-ofi-nccl's tuner chooses where it can (EFA only).
+    /// Whether aws-ofi-nccl's tuner chooses where it has measured (EFA only).
     pub aws_tuner: bool,
     pub launch: Launch,
 }
 
 impl Settings {
+    /// NCCL's defaults. Of releases before 2.24 the published tables of one host were measured with one thread, of later ones
+    /// with a process or thread per GPU, and so is the launch here.
     pub fn new(version: Version) -> Settings {
-        Settings {
-            version,
-            nvls: true,
-            dtype_reduces_in_switch: true,
-            aws_tuner: true,
-            launch: Launch::PerGpu,
-        }
+        let launch = if version < Version::new(2, 24, 0) { Launch::OneThread } else { Launch::PerGpu };
+        Settings { version, nvls: true, aws_tuner: true, launch }
     }
 }
 
-/// One call, its bytes as nccl-tests counts them: the whole buffer, of all-gather the gathered one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One call, its bytes as nccl-tests counts them: the whole buffer, of all-gather and all-to-all that of all ranks' blocks.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Request {
     pub collective: Collective,
     pub dtype: DType,
+    pub op: ReduceOp,
     pub bytes: u64,
 }
 
@@ -154,11 +151,14 @@ pub struct Request {
 pub struct PairPrice {
     pub algorithm: Algorithm,
     pub protocol: Protocol,
-    /// What NCCL believes it takes, by which it chooses.
+    /// What NCCL believes it takes, by which it chooses; None where it does not compare.
     pub believed_us: Option<f64>,
+    /// Of an empty call.
     pub latency_us: Option<f64>,
+    /// What the bytes add.
     pub bandwidth_us: Option<f64>,
-    /// None where NCCL would not consider the pair.
+    /// None where NCCL would not consider the pair. Of the pick never less than of a smaller call, even where NCCL changes to a
+    /// faster pair later than it should: repeated runs differ by more than what would be gained.
     pub time_us: Option<f64>,
     /// Why NCCL does not consider it.
     pub rejected: Option<String>,
@@ -167,7 +167,7 @@ pub struct PairPrice {
 /// Prices every pair; the first is the one that NCCL picks, then the others, cheapest first, then those that don't fit.
 pub fn price(world: &World, settings: &Settings, request: &Request) -> Result<Vec<PairPrice>, Invalid> {
     let constants = Constants::of(world.generation, world.network);
-    Ok(Choice::new(world, settings, request.collective)?.prices(&constants, request.bytes as f64))
+    Ok(Choice::new(world, settings, request)?.prices(&constants, request.bytes as f64))
 }
 
 pub use choice::Choice;
