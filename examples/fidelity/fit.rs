@@ -1,5 +1,6 @@
 //! The fit: coordinate descent on the logarithm of predicted over measured time, tables weighed alike.
 
+use crate::crossovers::{self, Crossover};
 use crate::data::Table;
 use crate::guess;
 use unisono::nccl::constants::{Constants, Gpu, Net};
@@ -48,6 +49,14 @@ impl All {
         gpus.chain(self.nets.iter_mut().flat_map(|(_, net)| net.values_mut())).collect()
     }
 
+    /// What it costs to leave each first guess, in the order of `values_mut`.
+    fn prior_weights(&self) -> Vec<f64> {
+        let of_net = |name: &&str| if name.ends_with("share") { SHARE_PRIOR_WEIGHT } else { PRIOR_WEIGHT };
+        let mut weights = vec![PRIOR_WEIGHT; self.gpus.len() * Gpu::NAMES.len()];
+        weights.extend(self.nets.iter().flat_map(|_| Net::NAMES.iter().map(of_net)));
+        weights
+    }
+
     /// As the library's source has them; what stayed at the first guess is marked.
     pub fn rust(&mut self) -> String {
         let mut guess = All::guess();
@@ -88,6 +97,7 @@ pub struct Samples<'a> {
     pub choices: Vec<Choice<'a>>,
     /// By table.
     pub tables: Vec<Vec<Sample>>,
+    pub crossovers: Vec<(&'a Crossover, Choice<'a>)>,
 }
 
 pub type Worlds = Vec<(unisono::nccl::World, unisono::nccl::Settings)>;
@@ -102,8 +112,9 @@ pub fn worlds(tables: &[Table]) -> Vec<Worlds> {
     tables.iter().map(of).collect()
 }
 
-pub fn samples<'a>(tables: &[Table], worlds: &'a [Worlds]) -> Samples<'a> {
-    let mut all = Samples { choices: Vec::new(), tables: Vec::new() };
+pub fn samples<'a>(tables: &[Table], worlds: &'a [Worlds], crossovers: &'a [Crossover]) -> Samples<'a> {
+    let crossovers = crossovers.iter().map(|one| (one, crossovers::choice(&one.world, one.collective))).collect();
+    let mut all = Samples { choices: Vec::new(), tables: Vec::new(), crossovers };
     for (table, worlds) in tables.iter().zip(worlds) {
         let first = all.choices.len();
         let choices = worlds
@@ -143,27 +154,45 @@ impl Samples<'_> {
         let samples = &self.tables[table];
         let Some(first) = samples.first() else { return 0.0 };
         let constants = all.of(first.generation, first.network);
-        let sum: f64 = samples
-            .iter()
-            .map(|sample| {
-                let error = self.ratio(&constants, sample).ln();
-                (error * error + 0.03 * 0.03).sqrt() - 0.03 + 0.5 * error * error
-            })
-            .sum();
+        let sum: f64 = samples.iter().map(|sample| rounded(self.ratio(&constants, sample).ln())).sum();
         let weight = (samples.len() as f64 / 5.0).min(1.0);
         weight * sum / samples.len() as f64
+    }
+
+    /// Of every group of crossovers its mean, as part of a table's.
+    fn crossover_loss(&self, all: &All) -> f64 {
+        let mut sums: Vec<(f64, f64)> = Vec::new();
+        for (crossover, choice) in &self.crossovers {
+            let constants = all.of(crossover.world.generation, crossover.world.network);
+            sums.resize(sums.len().max(crossover.group + 1), (0.0, 0.0));
+            let (sum, count) = &mut sums[crossover.group];
+            *sum += rounded(crossover.ratio(choice, &constants).ln());
+            *count += 1.0;
+        }
+        sums.iter().map(|(sum, count)| CROSSOVER_WEIGHT * sum / count).sum()
     }
 
     /// The tables' losses, and what it costs to leave the first guess: little, but it decides where no table says anything.
     fn losses(&self, all: &All, prior: &[f64], tables: &[usize]) -> f64 {
         let mut all = all.clone();
-        let left: f64 = all.values_mut().iter().zip(prior).map(|(value, first)| (**value / first).ln().powi(2)).sum();
-        tables.iter().map(|table| self.loss(&all, *table)).sum::<f64>() + PRIOR_WEIGHT * left
+        let weights = all.prior_weights();
+        let squares = all.values_mut().into_iter().zip(prior).map(|(value, first)| (*value / first).ln().powi(2));
+        let left: f64 = squares.zip(weights).map(|(square, weight)| square * weight).sum();
+        tables.iter().map(|table| self.loss(&all, *table)).sum::<f64>() + self.crossover_loss(&all) + left
     }
 }
 
 const PRIOR_WEIGHT: f64 = 0.003;
+/// Of what networks reach of their line rate: that is known well, and crossovers alone, being ratios, can't tell it.
+const SHARE_PRIOR_WEIGHT: f64 = 0.3;
 const ROUNDS: usize = 400;
+/// A crossover says less than a time.
+const CROSSOVER_WEIGHT: f64 = 0.3;
+
+/// The absolute value, rounded at the bottom so that it is smooth, and steeper far away.
+fn rounded(error: f64) -> f64 {
+    (error * error + 0.03 * 0.03).sqrt() - 0.03 + 0.5 * error * error
+}
 
 /// Moves one constant at a time, up or down by a factor that shrinks, until none improves. Constants that no table of the fit
 /// depends on stay where they are.

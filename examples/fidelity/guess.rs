@@ -33,8 +33,9 @@ const HOPPER: Gpu = Gpu {
     ring_ll128_share: 0.65,
     simple_base_us: 10.0,
     ring_simple_hop_us: 4.0,
-    ring_simple_share: 0.77,
-    own_block_share: 1.3,
+    ring_simple_share: 0.8,
+    own_block_share: 0.6,
+    own_block_limit_us: 200.0,
     tree_ll128_hop_us: 1.2,
     tree_ll128_share: 0.25,
     tree_simple_hop_us: 4.0,
@@ -77,18 +78,19 @@ const EFA_V2: Net = Net {
     share: 0.88,
     ll128_share: 0.7,
     ll_share: 0.4,
-    tree_ramp: 0.7,
+    tree_ramp: 1.0,
     far_peer_us: 1.5,
     peer_share: 0.85,
     peer_ramp: 0.7,
 };
 const EFA_V3: Net = Net { hop_us: 18.0, large_us: 10.0, ring_hop_us: 35.0, far_peer_us: 1.0, ..EFA_V2 };
-/// NCCL's send and receive between two GB300 over InfiniBand takes 25 us up to 8 KiB and 32 us from 16 KiB on (meta-pytorch/torchcomms
-/// `comms/prims/collectives/benchmarks/results/SendRecvBenchmarkResults.md` @59426ba4), less the launch; rings over two 400 Gbps NICs
-/// reach 96 % of the line rate (`comms/ctran/backends/ib/docs/ctranib_qp_interleave_devices_sweep_gb200.md` there).
+/// All-reduce by NVLSTree of two H20 servers over InfiniBand takes 46 us when empty (NVIDIA/nccl issue 1244), which leaves about 10 us
+/// a hop; NCCL's send and receive of 16 KiB between two GB300 32 us (meta-pytorch/torchcomms
+/// `comms/prims/collectives/benchmarks/results/SendRecvBenchmarkResults.md` @59426ba4), 22 us and more of it on the wire; rings over
+/// two 400 Gbps NICs reach 96 % of the line rate (`comms/ctran/backends/ib/docs/ctranib_qp_interleave_devices_sweep_gb200.md` there).
 const RDMA: Net = Net {
-    hop_us: 16.0,
-    large_us: 6.0,
+    hop_us: 10.0,
+    large_us: 12.0,
     ring_hop_us: 23.0,
     simple_us: 5.0,
     share: 0.95,

@@ -3,6 +3,7 @@
 //! `fidelity` prints the errors and fails if they exceed what is written here; `fidelity constants` fits the constants anew and
 //! prints them as the library has them; `fidelity points TABLE` lists a table's points.
 
+mod crossovers;
 mod data;
 mod fit;
 mod guess;
@@ -24,7 +25,8 @@ const LEFT_OUT_MEDIAN: f64 = 0.15;
 fn main() -> ExitCode {
     let tables = data::read();
     let worlds = fit::worlds(&tables);
-    let samples = fit::samples(&tables, &worlds);
+    let crossovers = crossovers::all();
+    let samples = fit::samples(&tables, &worlds, &crossovers);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => judge(&tables, &samples),
@@ -36,8 +38,12 @@ fn main() -> ExitCode {
             points(&tables, &samples, name);
             ExitCode::SUCCESS
         }
+        ["crossovers"] => {
+            list_crossovers(&samples);
+            ExitCode::SUCCESS
+        }
         _ => {
-            eprintln!("usage: fidelity [constants | points TABLE]");
+            eprintln!("usage: fidelity [constants | crossovers | points TABLE]");
             ExitCode::from(2)
         }
     }
@@ -148,5 +154,25 @@ fn points(tables: &[Table], samples: &Samples, name: &str) {
                 samples.picked_ratio(&constants, sample),
             );
         }
+    }
+}
+
+fn list_crossovers(samples: &Samples) {
+    let all = All::library();
+    for (one, choice) in &samples.crossovers {
+        let ratio = one.ratio(choice, &all.of(one.world.generation, one.world.network));
+        println!(
+            "{} {} {:.0} GB/s, {:3} x 8 GPUs, {} of {:9.1} MiB: {}/{} after {}/{}, predicted ratio {ratio:.2}",
+            one.world.generation.name(),
+            one.world.network.name(),
+            one.world.nic_bytes_per_s / 1e9,
+            one.world.domains.len(),
+            one.collective,
+            one.bytes / f64::from(1 << 20),
+            one.after.0,
+            one.after.1,
+            one.before.0,
+            one.before.1,
+        );
     }
 }

@@ -70,6 +70,11 @@ impl<'a> Choice<'a> {
         (pair.algorithm, pair.protocol)
     }
 
+    /// What NCCL picks from which size on, in bytes, from the smallest to the largest.
+    pub fn picks(&self) -> impl Iterator<Item = (f64, (Algorithm, Protocol))> + '_ {
+        self.spans.iter().map(|span| (span.from, (self.pairs[span.pair].algorithm, self.pairs[span.pair].protocol)))
+    }
+
     /// What a pair takes.
     pub fn time(&self, constants: &Constants, (algorithm, protocol): (Algorithm, Protocol), bytes: f64) -> Time {
         self.effective.time(constants, algorithm, protocol, bytes)
@@ -130,6 +135,7 @@ impl<'a> Choice<'a> {
         steps.extend([0.0, self.beliefs.plateau_from()]);
         steps.extend(tuner.into_iter().flat_map(|tuner| tuner.changes()));
         steps.sort_by(f64::total_cmp);
+        steps.dedup();
         let ends = steps.iter().skip(1).copied().chain([LARGEST_BYTES]);
         let mut spans: Vec<Span> = Vec::new();
         for (from, to) in steps.iter().copied().zip(ends) {

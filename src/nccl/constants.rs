@@ -40,6 +40,8 @@ constants! {
         ring_simple_share,
         /// Of a rank's own block, copied beside the ring.
         own_block_share,
+        /// The most that this copy adds.
+        own_block_limit_us,
         tree_ll128_hop_us,
         tree_ll128_share,
         tree_simple_hop_us,
@@ -111,19 +113,28 @@ impl Constants {
 
 // Printed by `cargo run --release --example fidelity constants`.
 
+// Printed by `cargo run --release --example fidelity constants`.
+
+// Printed by `cargo run --release --example fidelity constants`.
+
+// Printed by `cargo run --release --example fidelity constants`.
+
+// Printed by `cargo run --release --example fidelity constants`.
+
 const AMPERE: Gpu = Gpu {
-    launch_us: 11.9,
-    host_us: 5.48,
-    grace_us: 0.600, // the first guess
-    ring_ll_hop_us: 1.14,
-    ring_ll_share: 0.280,
-    ll128_base_us: 5.36,
-    ring_ll128_hop_us: 1.59,
-    ring_ll128_share: 0.424,
-    simple_base_us: 12.6,
-    ring_simple_hop_us: 23.5,
-    ring_simple_share: 0.807,
-    own_block_share: 0.749,
+    launch_us: 7.63,
+    host_us: 5.52,
+    grace_us: 0.600,       // the first guess
+    ring_ll_hop_us: 0.800, // the first guess
+    ring_ll_share: 0.300,  // the first guess
+    ll128_base_us: 5.50,
+    ring_ll128_hop_us: 1.87,
+    ring_ll128_share: 0.460,
+    simple_base_us: 11.8,
+    ring_simple_hop_us: 21.2,
+    ring_simple_share: 0.776,
+    own_block_share: 0.243,
+    own_block_limit_us: 291.2,
     tree_ll128_hop_us: 1.20,  // the first guess
     tree_ll128_share: 0.250,  // the first guess
     tree_simple_hop_us: 4.00, // the first guess
@@ -143,102 +154,104 @@ const AMPERE: Gpu = Gpu {
     peer_ll_share: 0.0300,    // the first guess
 };
 const HOPPER: Gpu = Gpu {
-    launch_us: 5.13,
+    launch_us: 5.09,
     host_us: 3.84,
     grace_us: 0.600, // the first guess
-    ring_ll_hop_us: 0.847,
-    ring_ll_share: 0.346,
-    ll128_base_us: 8.60,
-    ring_ll128_hop_us: 0.861,
-    ring_ll128_share: 0.714,
-    simple_base_us: 12.7,
-    ring_simple_hop_us: 4.75,
-    ring_simple_share: 0.771, // the first guess
-    own_block_share: 1.84,
-    tree_ll128_hop_us: 0.597,
-    tree_ll128_share: 0.202,
+    ring_ll_hop_us: 0.855,
+    ring_ll_share: 0.363,
+    ll128_base_us: 7.38,
+    ring_ll128_hop_us: 0.983,
+    ring_ll128_share: 0.738,
+    simple_base_us: 8.22,
+    ring_simple_hop_us: 6.53,
+    ring_simple_share: 0.779,
+    own_block_share: 0.997,
+    own_block_limit_us: 204.6,
+    tree_ll128_hop_us: 0.808,
+    tree_ll128_share: 0.519,
     tree_simple_hop_us: 4.00, // the first guess
     tree_simple_share: 0.350, // the first guess
     tree_ramp: 0.500,         // the first guess
-    nvls_us: 18.9,
-    nvls_head_us: 0.255,
-    nvls_share: 0.617,
-    nvls_head_loss: 0.00283,
-    nvls_ramp: 0.290,
+    nvls_us: 18.8,
+    nvls_head_us: 0.254,
+    nvls_share: 0.621,
+    nvls_head_loss: 0.00298,
+    nvls_ramp: 0.295,
     nvls_half_share: 0.750, // the first guess
     nvls_half_ramp: 0.100,  // the first guess
-    peer_base_us: 1.21,
-    peer_us: 0.175,
-    peer_simple_us: 5.83,
-    peer_share: 0.724,
-    peer_ll_share: 0.0347,
+    peer_base_us: 1.19,
+    peer_us: 0.199,
+    peer_simple_us: 5.49,
+    peer_share: 0.749,
+    peer_ll_share: 0.0351,
 };
 const BLACKWELL: Gpu = Gpu {
-    launch_us: 7.96,
+    launch_us: 7.90,
     host_us: 5.70,
-    grace_us: 0.561,
-    ring_ll_hop_us: 1.36,
-    ring_ll_share: 0.320,
-    ll128_base_us: 6.07,
-    ring_ll128_hop_us: 1.49,
-    ring_ll128_share: 0.658,
-    simple_base_us: 4.24,
-    ring_simple_hop_us: 12.4,
-    ring_simple_share: 0.794,
-    own_block_share: 0.884,
-    tree_ll128_hop_us: 1.13,
-    tree_ll128_share: 0.210,
+    grace_us: 0.580,
+    ring_ll_hop_us: 1.37,
+    ring_ll_share: 0.327,
+    ll128_base_us: 4.55,
+    ring_ll128_hop_us: 1.62,
+    ring_ll128_share: 0.672,
+    simple_base_us: 2.91,
+    ring_simple_hop_us: 12.7,
+    ring_simple_share: 0.797,
+    own_block_share: 0.725,
+    own_block_limit_us: 710.5,
+    tree_ll128_hop_us: 1.72,
+    tree_ll128_share: 0.306,
     tree_simple_hop_us: 5.00, // the first guess
     tree_simple_share: 0.350, // the first guess
-    tree_ramp: 0.460,
-    nvls_us: 16.7,
-    nvls_head_us: 0.677,
-    nvls_share: 0.573,
-    nvls_head_loss: 0.00274,
-    nvls_ramp: 0.421,
+    tree_ramp: 0.414,
+    nvls_us: 17.2,
+    nvls_head_us: 0.679,
+    nvls_share: 0.564,
+    nvls_head_loss: 0.00270,
+    nvls_ramp: 0.385,
     nvls_half_share: 0.814,
-    nvls_half_ramp: 0.0785,
-    peer_base_us: 1.26,
-    peer_us: 0.242,
-    peer_simple_us: 6.78,
-    peer_share: 0.688,
+    nvls_half_ramp: 0.0755,
+    peer_base_us: 1.27,
+    peer_us: 0.252,
+    peer_simple_us: 6.62,
+    peer_share: 0.694,
     peer_ll_share: 0.0246,
 };
 const EFA_V2: Net = Net {
-    hop_us: 22.6,
-    large_us: 23.6,
-    ring_hop_us: 90.0,
-    simple_us: 26.5,
-    share: 0.837,
-    ll128_share: 0.687,
+    hop_us: 21.8,
+    large_us: 21.3,
+    ring_hop_us: 89.3,
+    simple_us: 30.8,
+    share: 0.824,
+    ll128_share: 0.692,
     ll_share: 0.400, // the first guess
-    tree_ramp: 0.302,
-    far_peer_us: 2.01,
-    peer_share: 0.912,
-    peer_ramp: 1.06,
+    tree_ramp: 1.12,
+    far_peer_us: 2.11,
+    peer_share: 0.906,
+    peer_ramp: 0.983,
 };
 const EFA_V3: Net = Net {
-    hop_us: 14.8,
-    large_us: 12.9,
-    ring_hop_us: 35.0,  // the first guess
-    simple_us: 10.0,    // the first guess
-    share: 0.880,       // the first guess
-    ll128_share: 0.700, // the first guess
-    ll_share: 0.400,    // the first guess
-    tree_ramp: 0.795,
+    hop_us: 14.7,
+    large_us: 9.42,
+    ring_hop_us: 61.4,
+    simple_us: 6.27,
+    share: 0.753,
+    ll128_share: 0.714,
+    ll_share: 0.403,
+    tree_ramp: 1.22,
     far_peer_us: 1.00, // the first guess
     peer_share: 0.850, // the first guess
     peer_ramp: 0.700,  // the first guess
 };
 const RDMA: Net = Net {
-    hop_us: 22.8,
-    large_us: 6.65,
+    hop_us: 13.8,
+    large_us: 18.5,
     ring_hop_us: 23.1,
-    simple_us: 5.45,
-    share: 0.971,
+    simple_us: 5.68,
+    share: 0.954,
     ll128_share: 0.850, // the first guess
     ll_share: 0.450,    // the first guess
-    tree_ramp: 0.700,   // the first guess
+    tree_ramp: 1.00,    // the first guess
     far_peer_us: 0.700, // the first guess
     peer_share: 0.850,  // the first guess
     peer_ramp: 0.700,   // the first guess

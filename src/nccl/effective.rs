@@ -128,14 +128,19 @@ impl<'a> Effective<'a> {
                 _ => rounds * (self.ranks - 1.0) / self.ranks,
             };
         let rate = self.nvlink(share).min(self.network(net, protocol));
-        let own_us = bytes / self.ranks / self.nvlink(gpu.own_block_share) / 1e3;
-        let data_us = moved / rate / 1e3 + own_us;
+        let data_us = moved / rate / 1e3 + self.own_us(gpu, bytes);
         let fixed_us = self.launch_us(gpu) + base_us;
         if protocol == Protocol::Ll || (protocol == Protocol::Ll128 && self.domains == 1.0) {
             Time { latency_us: fixed_us + hops_us, bandwidth_us: data_us }
         } else {
             Time::overlapped(fixed_us, hops_us, data_us)
         }
+    }
+
+    /// A rank's own block, copied before the ring turns; of a large one the copy hides behind the rest.
+    fn own_us(&self, gpu: &Gpu, bytes: f64) -> f64 {
+        let copy_us = bytes / self.ranks / self.nvlink(gpu.own_block_share) / 1e3;
+        copy_us * gpu.own_block_limit_us / (copy_us + gpu.own_block_limit_us)
     }
 
     fn tree(&self, Constants { gpu, net }: &Constants, protocol: Protocol, bytes: f64) -> Time {
@@ -211,7 +216,7 @@ impl<'a> Effective<'a> {
     fn all_to_all(&self, Constants { gpu, net }: &Constants, bytes: f64) -> Time {
         let block = bytes / self.ranks / 1e3;
         let (near, far) = (self.per_domain - 1.0, self.ranks - self.per_domain);
-        let own_us = block / self.nvlink(gpu.own_block_share);
+        let own_us = self.own_us(gpu, bytes);
         let near_us = block * near / self.nvlink(gpu.peer_share);
         let far_us = block * far / (self.world.nic_bytes_per_s / 1e9 * net.peer_share);
         let fixed_us = self.launch_us(gpu) + gpu.peer_base_us + near * gpu.peer_us;

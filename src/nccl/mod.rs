@@ -131,8 +131,9 @@ pub struct Settings {
 impl Settings {
     /// NCCL's defaults. Of releases before 2.24 the published tables of one host were measured with one thread, of later ones
     /// with a process or thread per GPU, and so is the launch here.
-    pub fn new(version: Version) -> Settings {
-        let launch = if version < Version::new(2, 24, 0) { Launch::OneThread } else { Launch::PerGpu };
+    pub const fn new(version: Version) -> Settings {
+        let old = version.major == 2 && version.minor < 24;
+        let launch = if old { Launch::OneThread } else { Launch::PerGpu };
         Settings { version, nvls: true, aws_tuner: true, launch }
     }
 }
