@@ -7,7 +7,8 @@
 //!   the caller may overwrite it.
 //! - [`Outbox::lend`] hands over memory without copying, where the peer can reach it: the caller may overwrite it once
 //!   [`Outbox::is_returned`], and must [`Outbox::revoke`] before it gives up on an operation.
-//! - [`Inbox::peek`] shows what has come, [`Inbox::take`] consumes it. Neither blocks.
+//! - [`Inbox::peek`] shows what has come, [`Inbox::take`] consumes it, or says that the sender took back what was being read:
+//!   then what was read is worth nothing. Neither blocks.
 //! - Nobody writes into the memory of another rank: a peer that wakes up late can harm no one.
 //! - A broken link is an error of kind `PeerLost` that names the peer, at the next call.
 
@@ -22,10 +23,13 @@ pub mod ring;
 #[cfg(test)]
 mod stress;
 pub mod tcp;
+pub mod window;
 
 use crate::error::Result;
 use crate::types::Rank;
 pub use ring::Loan;
+use std::sync::Arc;
+use window::Windows;
 
 /// What stands at the front of every record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,15 +47,28 @@ pub struct Record {
     pub data: *const u8,
     /// Bytes of the record at `data`.
     pub len: usize,
-    /// The bytes lie in the peer's own memory: hold it while reading.
-    pub lent: bool,
+    pub lent: Lent,
 }
 
-/// Whether a record is used up.
+/// Whether the bytes of a record still are the peer's own memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lent {
+    /// They stay as they are until they are taken.
+    Not,
+    /// They are, and may be unmapped once the peer takes them back: hold them while reading.
+    Address,
+    /// They are, in a window: always readable, but what was read counts only if [`Inbox::take`] does not find it revoked.
+    Window,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "what was read of a record that its sender took back meanwhile is worth nothing"]
 pub enum Taken {
     Part,
     All,
+    /// The sender took it back while it was read.
+    Revoked,
 }
 
 /// The kinds of transport, as users name them.
@@ -171,7 +188,7 @@ impl Inbox {
         }
     }
 
-    /// Before a piece of a lent record is read; false if the sender took it back.
+    /// Before a piece of a record lent by address is read; false if the sender took it back.
     pub fn hold(&mut self) -> bool {
         match self {
             Inbox::Ring(receiver) => receiver.hold(),
@@ -191,14 +208,24 @@ impl Inbox {
         }
     }
 
-    /// Consumes `bytes` of a record of which `record_len` were left.
+    /// Consumes `bytes` of a record of which `record_len` were left, `lent` as it said.
     #[inline]
-    pub fn take(&mut self, bytes: usize, record_len: usize, lent: bool) -> Taken {
+    pub fn take(&mut self, bytes: usize, record_len: usize, lent: Lent) -> Taken {
         match self {
             Inbox::Ring(receiver) => receiver.take(bytes, record_len, lent),
             Inbox::Tcp(receiver) => receiver.take(bytes, record_len),
             #[cfg(test)]
             Inbox::Faulty(receiver) => receiver.take(bytes, record_len),
+        }
+    }
+
+    /// The windows in which peers may lend, from now on.
+    pub fn set_windows(&mut self, windows: &Arc<Windows>) {
+        match self {
+            Inbox::Ring(receiver) => receiver.set_windows(windows.clone()),
+            Inbox::Tcp(_) => {}
+            #[cfg(test)]
+            Inbox::Faulty(_) => {}
         }
     }
 

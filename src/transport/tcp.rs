@@ -3,7 +3,7 @@
 //! The sender writes straight from the caller's memory; the receiver reads into a buffer of its own, from which the executor
 //! folds or copies. Every frame carries its number, so a connection that lost or repeated bytes shows as an error.
 
-use super::{Head, Record, Taken};
+use super::{Head, Lent, Record, Taken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Rank;
 use std::io::{ErrorKind as Io, IoSlice, Read, Write};
@@ -137,7 +137,7 @@ impl Receiver {
                 let len = if here == self.payload_left { here } else { here & !63 };
                 if len > 0 {
                     let data = self.buffer[self.start..].as_ptr();
-                    return Ok(Some(Record { head: self.head, data, len, lent: false }));
+                    return Ok(Some(Record { head: self.head, data, len, lent: Lent::Not }));
                 }
             }
             if !self.fill()? {
