@@ -23,6 +23,8 @@ pub mod ring;
 #[cfg(test)]
 mod stress;
 pub mod tcp;
+#[cfg(test)]
+mod tcp_tests;
 pub mod window;
 
 use crate::error::Result;
