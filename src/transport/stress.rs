@@ -151,56 +151,54 @@ fn what_was_written_over_in_a_window_does_not_count() {
         // SAFETY: the index is inside the part, which `window` keeps mapped; all access to it is by atomics.
         unsafe { AtomicU64::from_ptr(at.cast_mut().cast::<u64>().add(index)) }
     };
-    std::thread::scope(|scope| {
-        let memory = window.clone();
-        scope.spawn(move || {
-            let mut random = Random(3);
-            for number in 0..MESSAGES {
-                (0..WORDS).for_each(|index| word(memory.memory.address(), index).store(number, Ordering::Relaxed));
-                let head = Head { fingerprint: number as u32, message_bytes: BYTES as u64 };
-                let lent = loop {
-                    match sender.lend(head, Loan::Window { id: 1, offset: 0 }, BYTES as u64) {
-                        Some(lent) => break lent,
-                        None => std::thread::yield_now(),
-                    }
-                };
-                if random.one_in(2) {
-                    (0..random.below(2000)).for_each(|_| std::hint::spin_loop());
-                    sender.revoke();
-                } else {
-                    while !sender.is_returned(lent) {
-                        std::thread::yield_now();
-                    }
-                }
-            }
-        });
-        let start = Instant::now();
-        let (mut read, mut revoked) = (0, 0);
+    let lending = std::thread::spawn(move || {
+        let mut random = Random(3);
         for number in 0..MESSAGES {
-            let mut left = WORDS;
-            while left > 0 {
-                let Some(record) = receiver.peek() else {
-                    assert!(start.elapsed() < LIMIT, "loan {number} does not come");
-                    std::thread::yield_now();
-                    continue;
-                };
-                assert_eq!((record.head.fingerprint, record.lent), (number as u32, Lent::Window));
-                let words = left.min(200);
-                let piece: [u64; 200] = std::array::from_fn(|index| match index < words {
-                    true => word(record.data, index).load(Ordering::Relaxed),
-                    false => number,
-                });
-                if receiver.take(words * 8, record.len, record.lent) == Taken::Revoked {
-                    revoked += 1;
-                    // The next loan comes only once this one is out of the way.
-                    let _ = receiver.take(record.len, record.len, Lent::Not);
-                    break;
+            (0..WORDS).for_each(|index| word(window.memory.address(), index).store(number, Ordering::Relaxed));
+            let head = Head { fingerprint: number as u32, message_bytes: BYTES as u64 };
+            let lent = loop {
+                match sender.lend(head, Loan::Window { id: 1, offset: 0 }, BYTES as u64) {
+                    Some(lent) => break lent,
+                    None => std::thread::yield_now(),
                 }
-                assert!(piece.iter().all(|word| *word == number), "loan {number} was written while it was read");
-                left -= words;
-                read += 1;
+            };
+            if random.one_in(2) {
+                (0..random.below(2000)).for_each(|_| std::hint::spin_loop());
+                sender.revoke();
+            } else {
+                while !sender.is_returned(lent) {
+                    std::thread::yield_now();
+                }
             }
         }
-        assert!(read > 0 && revoked > 0, "{read} pieces were read, {revoked} loans taken back before");
     });
+    let start = Instant::now();
+    let (mut read, mut revoked) = (0, 0);
+    for number in 0..MESSAGES {
+        let mut left = WORDS;
+        while left > 0 {
+            let Some(record) = receiver.peek() else {
+                assert!(start.elapsed() < LIMIT, "loan {number} does not come");
+                std::thread::yield_now();
+                continue;
+            };
+            assert_eq!((record.head.fingerprint, record.lent), (number as u32, Lent::Window));
+            let words = left.min(200);
+            let piece: [u64; 200] = std::array::from_fn(|index| match index < words {
+                true => word(record.data, index).load(Ordering::Relaxed),
+                false => number,
+            });
+            if receiver.take(words * 8, record.len, record.lent) == Taken::Revoked {
+                revoked += 1;
+                // The next loan comes only once this one is out of the way.
+                let _ = receiver.take(record.len, record.len, Lent::Not);
+                break;
+            }
+            assert!(piece.iter().all(|word| *word == number), "loan {number} was written while it was read");
+            left -= words;
+            read += 1;
+        }
+    }
+    lending.join().unwrap();
+    assert!(read > 0 && revoked > 0, "{read} pieces were read, {revoked} loans taken back before");
 }
