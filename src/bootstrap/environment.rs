@@ -378,7 +378,7 @@ fn slurm_address(variables: &Variables<'_>) -> Result<Meeting> {
 }
 
 /// The first host of a Slurm list such as `gpu[07-09,12],login`, padding kept.
-fn first_node(list: &str) -> Option<String> {
+pub(super) fn first_node(list: &str) -> Option<String> {
     let first = match list.split_once('[') {
         Some((prefix, rest)) if !prefix.contains(',') => {
             let inner = rest.split(']').next()?;

@@ -209,15 +209,15 @@ fn processors() -> usize {
 }
 
 /// What every rank tells every other before anything is chosen.
-#[derive(Serialize, Deserialize)]
-struct Hello {
-    version: String,
-    algorithm: Option<String>,
-    transport: Option<TransportKind>,
-    require: Option<TransportKind>,
-    shm_bytes: Option<usize>,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) version: String,
+    pub(super) algorithm: Option<String>,
+    pub(super) transport: Option<TransportKind>,
+    pub(super) require: Option<TransportKind>,
+    pub(super) shm_bytes: Option<usize>,
     /// That the rank may use; rank 0's number counts.
-    processors: usize,
+    pub(super) processors: usize,
 }
 
 impl Hello {
@@ -232,11 +232,11 @@ impl Hello {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("plain fields")
     }
 
-    fn decode(rank: Rank, bytes: &[u8]) -> Result<Hello> {
+    pub(super) fn decode(rank: Rank, bytes: &[u8]) -> Result<Hello> {
         serde_json::from_slice(bytes).map_err(|cause| {
             Error::new(ErrorKind::Rendezvous, format!("rank {rank} speaks another language: {cause}"))
                 .with_peer(rank)

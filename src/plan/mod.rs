@@ -24,6 +24,8 @@ pub mod check;
 pub mod chunk;
 pub mod cost;
 pub mod lower;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 pub mod text;
 
 use crate::types::{Collective, Rank};

@@ -16,6 +16,8 @@ pub mod arena;
 pub mod faulty;
 mod flow;
 pub mod memory;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 #[cfg(all(test, loom))]
 mod models;
 pub mod ring;

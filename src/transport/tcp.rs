@@ -18,7 +18,7 @@ const BUFFER: usize = 256 << 10;
 /// A frame's payload is at most this, so that the receiver can begin to fold early and one lane can't hold up another.
 const FRAME: usize = BUFFER / 2;
 
-fn encode(head: Head, number: u64, len: usize) -> [u8; HEADER] {
+pub(super) fn encode(head: Head, number: u64, len: usize) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[0..4].copy_from_slice(&MAGIC.to_le_bytes());
     bytes[4..8].copy_from_slice(&head.fingerprint.to_le_bytes());
@@ -29,7 +29,7 @@ fn encode(head: Head, number: u64, len: usize) -> [u8; HEADER] {
 }
 
 /// What a header says, if it is the one that is due.
-fn decode(bytes: &[u8; HEADER], number: u64) -> Option<(Head, usize)> {
+pub(super) fn decode(bytes: &[u8; HEADER], number: u64) -> Option<(Head, usize)> {
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
     let half = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
     let len = usize::try_from(word(24)).ok()?;
