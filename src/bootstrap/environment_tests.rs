@@ -189,7 +189,14 @@ fn the_first_node_of_a_slurm_list() {
         ("gpu3", Some("gpu3")),
         ("a,b[1-2]", Some("a")),
         ("rack[2,4]", Some("rack2")),
+        ("rack[0-1]gpu[07-08,12],login", Some("rack0gpu07")),
+        ("gpu[1-2]-ib", Some("gpu1-ib")),
         ("", None),
+        ("gpu[", None),
+        ("gpu[]", None),
+        ("gpu]1", None),
+        ("gpu[1[2]]", None),
+        ("a b", None),
     ];
     for (list, first) in cases {
         assert_eq!(first_node(list).as_deref(), first, "{list}");
