@@ -210,14 +210,11 @@ impl Place {
             .remedy("give each process its own rank from 0 to the number of ranks less one"));
         }
         let local_rank = variables.number(names.local_rank)?;
-        let local_size = match names.local_size {
-            None => (slurm_nodes(variables)? == Some(1)).then_some(size),
-            Some(name) => {
-                let count = variables.number(name)?;
-                check_local_size(name, count, local_rank.map(|rank| (names.local_rank, rank)), (names.size, size))?;
-                count
-            }
+        let (name, local_size) = match names.local_size {
+            None => (names.size, (slurm_nodes(variables)? == Some(1)).then_some(size)),
+            Some(name) => (name, variables.number(name)?),
         };
+        check_local_size(name, local_size, local_rank.map(|rank| (names.local_rank, rank)), (names.size, size))?;
         Ok(Place { rank, size, local_rank, local_size })
     }
 }

@@ -170,6 +170,16 @@ fn contradictions_name_variable_value_and_remedy() {
             "LOCAL_RANK=2 is not below",
         ),
         (
+            &[
+                ("SLURM_PROCID", "1"),
+                ("SLURM_STEP_ID", "0"),
+                ("SLURM_NTASKS", "2"),
+                ("SLURM_NNODES", "1"),
+                ("SLURM_LOCALID", "2"),
+            ],
+            "SLURM_LOCALID=2 is not below SLURM_NTASKS=2",
+        ),
+        (
             &[("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "a"), ("MASTER_PORT", "0")],
             "MASTER_PORT=0 is not a port",
         ),

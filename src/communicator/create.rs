@@ -238,11 +238,16 @@ impl Hello {
 
     pub(super) fn decode(rank: Rank, bytes: &[u8]) -> Result<Hello> {
         serde_json::from_slice(bytes).map_err(|cause| {
-            Error::new(ErrorKind::Rendezvous, format!("rank {rank} speaks another language: {cause}"))
+            Error::new(ErrorKind::Rendezvous, format!("rank {rank} speaks another language: {}", excerpt(&cause.to_string())))
                 .with_peer(rank)
                 .remedy("run the same version of the library on every rank")
         })
     }
+}
+
+/// What another rank wrote, as far as it belongs into a sentence of ours.
+fn excerpt(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
 /// Every rank must run the same version: plans of others need not match ours.
@@ -251,7 +256,11 @@ fn agree(hellos: &[Hello]) -> Result<()> {
         None => Ok(()),
         Some((rank, hello)) => Err(Error::new(
             ErrorKind::Rendezvous,
-            format!("rank {rank} runs version {} and rank 0 version {}", hello.version, hellos[0].version),
+            format!(
+                "rank {rank} runs version {} and rank 0 version {}",
+                excerpt(&hello.version),
+                excerpt(&hellos[0].version)
+            ),
         )
         .with_peer(rank)
         .remedy("run the same version of the library on every rank")),

@@ -14,6 +14,7 @@ pub(crate) fn hello(bytes: &[u8]) {
         Err(error) => {
             assert_eq!((error.kind(), error.peer()), (ErrorKind::Rendezvous, Some(3)));
             assert_one_sentence(&error.to_string(), 0);
+            assert!(!error.to_string().contains(char::is_control));
         }
     }
 }
