@@ -51,6 +51,9 @@ mod control;
 pub mod error;
 mod exec;
 mod fork;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod plan;
 pub mod reduce;
 pub mod select;
