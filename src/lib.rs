@@ -52,6 +52,9 @@ mod control;
 pub mod error;
 mod exec;
 mod fork;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod nccl;
 pub mod plan;
 pub mod reduce;
