@@ -33,7 +33,7 @@ pub(crate) fn settings(lookup: &dyn Fn(&str) -> Option<String>, bytes: usize) {
 /// What ranks say of themselves, by target and name.
 #[cfg(test)]
 pub(crate) fn recorded() -> Vec<(&'static str, &'static str, Vec<u8>)> {
-    use crate::transport::TransportKind;
+    use crate::types::TransportKind;
     let plain = Hello {
         version: "0.1.0".to_owned(),
         algorithm: None,
