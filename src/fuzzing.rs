@@ -16,7 +16,9 @@ mod size;
 
 pub(crate) use allocation::peak_bytes;
 
-use crate::{Collective, DType, ReduceOp};
+use crate::nccl::Version;
+use crate::select::rules::Rules;
+use crate::types::{Collective, DType, ReduceOp};
 use crate::{bootstrap, communicator, control, plan, transport};
 
 /// A property by its name, which is also that of its folder of corpus files.
@@ -35,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "hello", property: communicator::properties::hello },
     Target { name: "data", property: transport::properties::data },
     Target { name: "plan", property: plan::properties::text },
+    Target { name: "rules", property: rules },
     Target { name: "argument", property: argument },
 ];
 
@@ -49,12 +52,33 @@ fn environment(bytes: &[u8]) {
     assert!(bootstrap::unknown_variables(names).len() <= variables.len());
 }
 
+/// A file of a user's rules for the choice of algorithms.
+fn rules(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let (rules, peak) = peak_bytes(|| Rules::parse("rules.csv", text));
+    assert!(peak <= 80 * text.len() + 4096, "{peak} bytes for rules of {}", text.len());
+    match rules {
+        Ok(rules) => {
+            for rule in &rules.rules {
+                let collective = rule.collective.parse().expect("a collective");
+                let machine = rule.machine.as_deref().unwrap_or("host");
+                let found = rules.find(collective, *rule.bytes.start(), *rule.ranks.start(), machine);
+                assert_eq!(found, Some(rule), "a rule is hidden by another");
+            }
+        }
+        Err(error) => assert_one_sentence(&error.to_string(), text.len()),
+    }
+}
+
 /// Arguments of the command line that are parsed by code of our own.
 fn argument(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     match size::parse(text) {
         Ok(bytes) => assert_eq!(size::parse(&size::format(bytes)), Ok(bytes)),
         Err(told) => assert_one_sentence(&told, text.len()),
+    }
+    if let Err(told) = text.parse::<Version>() {
+        assert_one_sentence(&told.to_string(), text.len());
     }
     let names = [
         text.parse::<Collective>().map(|value| value.to_string()),

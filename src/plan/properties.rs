@@ -13,6 +13,7 @@ const LIMITS: Limits = Limits {
     work: 1 << 13,
     messages: 1 << 8,
     fold_words: 1 << 13,
+    fold_probes: 1 << 15,
     clock_cells: 1 << 14,
     clock_work: 1 << 17,
     reads: 1 << 9,

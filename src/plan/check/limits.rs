@@ -15,6 +15,8 @@ pub(crate) struct Limits {
     pub messages: u64,
     /// Words of 8 bytes to keep what was folded.
     pub fold_words: u64,
+    /// Places of the table of folds that are looked at.
+    pub fold_probes: u64,
     /// Cells of vector clocks, of lanes and of messages under way; 4 bytes each.
     pub clock_cells: u64,
     /// Cells of vector clocks that are looked at, all in all.
@@ -25,7 +27,7 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// Of [`check`](super::check): room for a ring among 1,500 ranks and for a broadcast or all-gather among 4,096; at the worst
-    /// a few GB of memory, each kind at most about 1 GB, and some minutes.
+    /// a few GB of memory, each kind at most about 1 GB, and a few minutes.
     pub(crate) const FULL: Limits = Limits {
         ranks: 1 << 20,
         chunks: 1 << 25,
@@ -33,8 +35,9 @@ impl Limits {
         work: 1 << 28,
         messages: 1 << 24,
         fold_words: 1 << 27,
+        fold_probes: 1 << 31,
         clock_cells: 1 << 27,
         clock_work: 1 << 34,
-        reads: 1 << 24,
+        reads: 1 << 25,
     };
 }

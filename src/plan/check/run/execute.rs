@@ -97,7 +97,7 @@ impl Run<'_> {
             self.parts.extend(self.origins.iter().map(|origin| value(origin, index)));
             match self.values.fold(reduction, &self.parts) {
                 Ok(value) => self.result.push(value),
-                Err(clash) => return Err(clash_flaw(clash, self.place(lane), self.code.limits.fold_words)),
+                Err(clash) => return Err(clash_flaw(clash, self.place(lane))),
             }
         }
         Ok(())
@@ -261,12 +261,12 @@ fn spot(span: &Span, round: u32, index: u32) -> Spot {
     Spot { buffer: span.buffer, index: span.start + round * span.stride + index }
 }
 
-fn clash_flaw(clash: Clash, at: Place, limit: u64) -> Flaw {
+fn clash_flaw(clash: Clash, at: Place) -> Flaw {
     match clash {
         Clash::Chunks(one, other) => Flaw::ChunksMixed { at, one, other },
         Clash::Twice(rank) => Flaw::CountedTwice { at, rank },
         Clash::Final => Flaw::FoldsFinal { at },
         Clash::FinalWithout(missing) => Flaw::FinalTooEarly { at, missing },
-        Clash::TooMany => Flaw::TooLarge { what: "words of memory for what is folded", limit },
+        Clash::TooMany(what, limit) => Flaw::TooLarge { what, limit },
     }
 }
