@@ -163,6 +163,19 @@ impl Unit {
         self.ways_in[gpu].as_deref()
     }
 
+    /// What all GPUs together may send over links of a class, their shared limits counted.
+    pub fn bytes_per_s_out(&self, class: LinkClass) -> f64 {
+        let of_class = |link: &usize| self.links[*link].from < self.gpus && self.links[*link].class == class;
+        let limited = |link: usize| {
+            let shares = self.limits.iter().filter(|limit| limit.links.contains(&link)).map(|limit| {
+                let all: f64 = limit.links.iter().map(|link| self.links[*link].bytes_per_s).sum();
+                (limit.bytes_per_s / all).min(1.0)
+            });
+            self.links[link].bytes_per_s * shares.fold(1.0, f64::min)
+        };
+        (0..self.links.len()).filter(of_class).map(limited).sum()
+    }
+
     /// Whether a switch that can add up joins all GPUs of a GPU's domain.
     pub fn reduces(&self, gpu: usize) -> bool {
         let members = || (0..self.gpus).filter(|one| self.domains[*one] == self.domains[gpu]);
