@@ -12,10 +12,12 @@
 pub mod fabric;
 pub mod host;
 pub mod layout;
+pub mod machines;
+pub mod outline;
 pub mod quantity;
 pub mod unit;
 
-pub use fabric::{Gpu, Network, ResourceId, Route, Run, Topology};
+pub use fabric::{Gpu, Network, Reached, ResourceId, Route, Run, Topology};
 pub use layout::Layout;
 pub use quantity::{Constant, Origin, Quantity};
 pub use unit::{Limit, Link, LinkClass, Node, NodeKind, Unit};
