@@ -236,6 +236,8 @@ pub struct Stage {
     /// Each rank works on one tile while the next in the chain works on the one before (chains, trees): the last has nothing to do
     /// until the first tile has passed all hops.
     pub pipelined: bool,
+    /// Who folds and copies what stays in the domain.
+    pub through: Through,
 }
 
 /// Short hands for algorithms.

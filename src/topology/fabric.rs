@@ -42,6 +42,21 @@ pub struct Reached {
     pub network: f64,
 }
 
+impl Reached {
+    /// Of a link of this class.
+    pub fn of(&self, class: LinkClass) -> f64 {
+        match class {
+            LinkClass::NvLink | LinkClass::Host => self.domain,
+            LinkClass::Nic | LinkClass::Network => self.network,
+        }
+    }
+
+    /// How many times as long a byte takes that a switch folds or copies, compared with one of a message.
+    pub fn switch_factor(&self) -> f64 {
+        self.domain / self.switch
+    }
+}
+
 impl Default for Reached {
     fn default() -> Reached {
         Reached { domain: 1.0, switch: 1.0, network: 1.0 }

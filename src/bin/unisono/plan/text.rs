@@ -56,8 +56,9 @@ pub fn print(out: &mut Output, row: &Row, topology: &Topology) -> Result<(), Fai
         let name = format!("{}{tiles}", one.name);
         let why = one.rejected.as_deref().map(|why| format!("  {why}")).unwrap_or_default();
         match (one.time_us, one.latency_us, one.bandwidth_us) {
-            (Some(time), Some(latency), Some(bandwidth)) => out
-                .line(&format!("{name:<26} {:>14} {:>14} {:>14}{why}", us(time), us(latency), us(bandwidth)))?,
+            (Some(time), Some(latency), Some(bandwidth)) => {
+                out.line(&format!("{name:<26} {:>14} {:>14} {:>14}{why}", us(time), us(latency), us(bandwidth)))?
+            }
             _ => out.line(&format!("{name:<26} {:>14} {:>14} {:>14}{why}", "-", "-", "-"))?,
         }
     }
@@ -66,7 +67,11 @@ pub fn print(out: &mut Output, row: &Row, topology: &Topology) -> Result<(), Fai
         let quantity = &constant.quantity;
         out.line(&format!(
             "{:<42} {:>10} {:<5} {}: {}",
-            constant.name, figure(quantity.value), constant.unit, quantity.origin, quantity.source
+            constant.name,
+            figure(quantity.value),
+            constant.unit,
+            quantity.origin,
+            quantity.source
         ))?;
     }
     out.line("")
@@ -90,5 +95,8 @@ fn figure(value: f64) -> String {
 fn rounded(bytes: u64) -> String {
     let units = [("GiB", 30u32), ("MiB", 20), ("KiB", 10)];
     let fitting = units.into_iter().find(|(_, shift)| bytes >= 1 << shift);
-    fitting.map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{:.3}{unit}", bytes as f64 / f64::from(1u32 << shift)))
+    fitting.map_or_else(
+        || bytes.to_string(),
+        |(unit, shift)| format!("{:.3}{unit}", bytes as f64 / f64::from(1u32 << shift)),
+    )
 }
