@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::lower::{Instruction, Lowered, Place, Post, Release, Source};
 use crate::plan::{Buffer, Reduction};
 use crate::reduce::{self, Kernel};
-use crate::transport::{Head, Lent, Taken};
+use crate::transport::{Head, Lent};
 use crate::types::Rank;
 
 /// Bytes that are folded or copied before posts are pumped and loans given back: small enough to stay in a core's cache.
@@ -274,24 +274,25 @@ impl Runner {
         }
         for (index, piece) in self.pieces.iter().enumerate() {
             if piece.lent == Lent::Address && !links.inbox(piece.inbox).hold() {
-                // Those held before this one are not read either; their senders would wait for ever to take them back.
-                for held in self.pieces[..index].iter().filter(|held| held.lent == Lent::Address) {
-                    links.inbox(held.inbox).release();
-                }
+                release(&self.pieces[..index], links);
                 return Err(gave_up(links.peer_of_inbox(piece.inbox)));
             }
         }
         let destination = instruction.destination.expect("compute is called for instructions that have one");
-        // SAFETY: local operands lie in the call's buffers (`begin`), received ones were shown by `peek` and are held, or stay
-        // mapped; lengths are the shortest of all.
+        // SAFETY: local operands lie in the call's buffers (`begin`), received ones were shown by `peek` and are held or stay mapped;
+        // lengths are the shortest of all. Another process that takes its window back may write there meanwhile: any bits are
+        // values of every element type, and what comes of them is thrown away below.
         unsafe { self.store(instruction, destination, done, len) };
-        let mut revoked = None;
         for piece in &self.pieces {
-            if links.inbox(piece.inbox).take(len, piece.record_len, piece.lent) == Taken::Revoked {
-                revoked = Some(piece.inbox);
+            if piece.lent == Lent::Window && links.inbox(piece.inbox).is_revoked() {
+                release(&self.pieces, links);
+                return Err(gave_up(links.peer_of_inbox(piece.inbox)));
             }
         }
-        revoked.map_or(Ok(len as u64), |inbox| Err(gave_up(links.peer_of_inbox(inbox))))
+        for piece in &self.pieces {
+            links.inbox(piece.inbox).take(len, piece.record_len, piece.lent);
+        }
+        Ok(len as u64)
     }
 
     /// # Safety
@@ -430,7 +431,15 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     }
 }
 
-/// A peer has taken back what it had lent.
+/// Gives back what is held of these pieces, none of which is taken: their senders would wait for ever to take them back.
+#[cold]
+fn release(pieces: &[Piece], links: &mut Links) {
+    for held in pieces.iter().filter(|piece| piece.lent == Lent::Address) {
+        links.inbox(held.inbox).release();
+    }
+}
+
+/// A peer has taken back what it had lent. The next poll finds the same.
 #[cold]
 fn gave_up(peer: Rank) -> Error {
     Error::new(ErrorKind::Aborted, format!("rank {peer} gave up on the operation")).with_peer(peer)

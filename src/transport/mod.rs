@@ -7,8 +7,8 @@
 //!   the caller may overwrite it.
 //! - [`Outbox::lend`] hands over memory without copying, where the peer can reach it: the caller may overwrite it once
 //!   [`Outbox::is_returned`], and must [`Outbox::revoke`] before it gives up on an operation.
-//! - [`Inbox::peek`] shows what has come, [`Inbox::take`] consumes it, or says that the sender took back what was being read:
-//!   then what was read is worth nothing. Neither blocks.
+//! - [`Inbox::peek`] shows what has come, [`Inbox::take`] consumes it. Neither blocks. What is [`Lent`] may be taken back
+//!   before it is taken: [`Inbox::hold`] and [`Inbox::is_revoked`] tell.
 //! - Nobody writes into the memory of another rank: a peer that wakes up late can harm no one.
 //! - A broken link is an error of kind `PeerLost` that names the peer, at the next call.
 
@@ -59,18 +59,15 @@ pub enum Lent {
     Not,
     /// They are, and may be unmapped once the peer takes them back: hold them while reading.
     Address,
-    /// They are, in a window: always readable, but what was read counts only if [`Inbox::take`] does not find it revoked.
+    /// They are, in a window: always readable, but what was read counts only if [`Inbox::is_revoked`] denies it afterwards.
     Window,
 }
 
-/// What became of a record.
+/// Whether a record is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "what was read of a record that its sender took back meanwhile is worth nothing"]
 pub enum Taken {
     Part,
     All,
-    /// The sender took it back while it was read.
-    Revoked,
 }
 
 /// The kinds of transport, as users name them.
@@ -200,6 +197,18 @@ impl Inbox {
         }
     }
 
+    /// After a piece of a record lent in a window was read: whether its sender had taken it back before, so that what was read
+    /// is worth nothing.
+    #[inline]
+    pub fn is_revoked(&self) -> bool {
+        match self {
+            Inbox::Ring(receiver) => receiver.is_revoked(),
+            Inbox::Tcp(_) => false,
+            #[cfg(test)]
+            Inbox::Faulty(_) => false,
+        }
+    }
+
     /// Gives a held record back unread.
     pub fn release(&mut self) {
         match self {
@@ -210,7 +219,7 @@ impl Inbox {
         }
     }
 
-    /// Consumes `bytes` of a record of which `record_len` were left, `lent` as it said.
+    /// Consumes `bytes` of a record of which `record_len` were left; `lent` as it said.
     #[inline]
     pub fn take(&mut self, bytes: usize, record_len: usize, lent: Lent) -> Taken {
         match self {

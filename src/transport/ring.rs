@@ -316,6 +316,13 @@ impl Receiver {
         flow::hold(ring.state(self.tail))
     }
 
+    /// After a piece of a record lent in a window was read: whether the sender had taken it back before.
+    #[inline]
+    pub fn is_revoked(&self) -> bool {
+        let ring = self.ring.as_ref().expect("peek found a record");
+        flow::was_revoked(ring.state(self.tail))
+    }
+
     /// Gives a held record back unread, so that its sender need not wait for us.
     pub fn release(&mut self) {
         let ring = self.ring.as_ref().expect("peek found a record");
@@ -326,11 +333,8 @@ impl Receiver {
     #[inline]
     pub fn take(&mut self, bytes: usize, record_len: usize, lent: Lent) -> Taken {
         let ring = self.ring.as_ref().expect("peek found a record");
-        match lent {
-            Lent::Not => {}
-            Lent::Address => flow::let_go(ring.state(self.tail)),
-            Lent::Window if flow::was_revoked(ring.state(self.tail)) => return Taken::Revoked,
-            Lent::Window => {}
+        if lent == Lent::Address {
+            flow::let_go(ring.state(self.tail));
         }
         if bytes < record_len {
             self.taken += bytes as u64;

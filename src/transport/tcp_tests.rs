@@ -34,7 +34,7 @@ fn receive(receiver: &mut Receiver) -> Result<(Head, Vec<u8>)> {
             assert_eq!(record.lent, Lent::Not);
             // SAFETY: the record is ours to read until it is taken.
             let bytes = unsafe { std::slice::from_raw_parts(record.data, record.len) }.to_vec();
-            let _ = receiver.take(record.len, record.len);
+            receiver.take(record.len, record.len);
             return Ok((record.head, bytes));
         }
         assert!(start.elapsed() < LIMIT, "nothing comes");
