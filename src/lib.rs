@@ -63,8 +63,8 @@ pub use communicator::{
     StableBuffer, Window, With,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use transport::TransportKind;
-pub use types::{Collective, DType, Element, F8E4M3, F8E5M2, Rank, ReduceOp, UnknownName};
+
+pub use types::{Collective, DType, Element, F8E4M3, F8E5M2, Rank, ReduceOp, TransportKind, UnknownName};
 
 /// The programs that README.md shows.
 #[cfg(doctest)]

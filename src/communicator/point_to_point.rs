@@ -11,9 +11,8 @@ use crate::exec::links::Hope;
 use crate::exec::run::{Memory, Runner};
 use crate::plan::Buffer;
 use crate::plan::lower::{Instruction, Lowered, Place, Post, Source};
-use crate::transport::LinkName;
 use crate::transport::arena::CHANNELS;
-use crate::types::{DType, Element, Rank};
+use crate::types::{DType, Element, LinkName, Rank};
 use std::marker::PhantomData;
 use std::time::Duration;
 

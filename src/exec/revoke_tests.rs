@@ -37,7 +37,7 @@ fn player(rank: Rank, arena: &Arc<Arena>, window: &Arc<Window>) -> Player {
     let input = window.memory.address().wrapping_add(rank * PART);
     links.share_window(1, window.clone());
     links.add_window(1, input, PART);
-    let problem = Problem { collective: Collective::AllReduce, ranks: RANKS, root: 0, uneven: false, tiles: 1 };
+    let problem = Problem::new(Collective::AllReduce, RANKS);
     let checked = Selector::prove("one_shot", problem).unwrap();
     let lowered = lower(&checked, rank, &Counts::Even(ELEMENTS as u64), 4, false);
     let hope = Hope { deadline: Instant::now() + Duration::from_secs(10), hopeless: &|_| None };

@@ -28,7 +28,6 @@ mod tcp_tests;
 pub mod window;
 
 use crate::error::Result;
-use crate::types::Rank;
 pub use ring::Loan;
 use std::sync::Arc;
 use window::Windows;
@@ -68,36 +67,6 @@ pub enum Lent {
 pub enum Taken {
     Part,
     All,
-}
-
-/// The kinds of transport, as users name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TransportKind {
-    /// Threads of one process.
-    Memory,
-    /// Processes of one host, through shared memory.
-    Shm,
-    /// Any hosts, through TCP.
-    Tcp,
-}
-
-impl TransportKind {
-    pub const ALL: [TransportKind; 3] = [TransportKind::Memory, TransportKind::Shm, TransportKind::Tcp];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            TransportKind::Memory => "memory",
-            TransportKind::Shm => "shm",
-            TransportKind::Tcp => "tcp",
-        }
-    }
-}
-
-impl std::fmt::Display for TransportKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.name())
-    }
 }
 
 /// The sending end of a link.
@@ -249,11 +218,4 @@ impl Inbox {
             Inbox::Faulty(_) => None,
         }
     }
-}
-
-/// A peer on a channel: the name of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LinkName {
-    pub peer: Rank,
-    pub channel: u16,
 }
