@@ -172,3 +172,6 @@ pub fn price(world: &World, settings: &Settings, request: &Request) -> Result<Ve
 }
 
 pub use choice::Choice;
+
+#[cfg(test)]
+mod tests;
