@@ -44,7 +44,10 @@ pub fn to_the_next(machine: &Machine) -> Option<f64> {
         let unit = kind.unit;
         let last = unit.gpus() - 1;
         let mut loads = vec![0.0; unit.links.len()];
-        let mut add = |way: Option<&[usize]>| Some(way?.iter().for_each(|link| loads[*link] += 1.0));
+        let mut add = |way: Option<&[usize]>| -> Option<()> {
+            way?.iter().for_each(|link| loads[*link] += 1.0);
+            Some(())
+        };
         for gpu in 0..last {
             if unit.path(gpu, gpu + 1).is_some() {
                 add(unit.path(gpu, gpu + 1))?;

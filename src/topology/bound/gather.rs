@@ -8,7 +8,6 @@
 use super::graph::Classes;
 use super::machine::{Machine, Whole};
 use super::words;
-use std::collections::HashSet;
 
 /// A rate as a fraction, in bytes per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +42,8 @@ pub enum Direction {
 pub fn all(machine: &Machine, direction: Direction) -> Gathered {
     let mut best: Option<Gathered> = None;
     for (index, kind) in machine.used() {
-        let mut seen: HashSet<Classes> = HashSet::new();
-        for gpu in 0..kind.unit.gpus() {
-            let classes = kind.graph.classes(&[&[gpu]]);
-            if seen.insert(classes.clone()) {
-                best = Some(toward(machine, index, gpu, &classes, direction, best));
-            }
+        for one in kind.singles() {
+            best = Some(toward(machine, index, one.gpu, &one.classes, direction, best));
         }
     }
     best.expect("a machine has a GPU")

@@ -126,17 +126,34 @@ impl UnitGraph {
     fn refine(&self, colours: &[usize]) -> Vec<usize> {
         // An unlimited arc counts as a capacity that no sum of rates can be.
         const FREE: i128 = 1 << 100;
-        let mut around: Vec<BTreeMap<(bool, usize), i128>> = vec![BTreeMap::new(); self.nodes];
-        for arc in &self.arcs {
+        let ends = |arc: &Arc| {
             let capacity = arc.capacity.unwrap_or(FREE);
-            *around[arc.from].entry((true, colours[arc.to])).or_default() += capacity;
-            *around[arc.to].entry((false, colours[arc.from])).or_default() += capacity;
+            [(arc.from, (true, colours[arc.to]), capacity), (arc.to, (false, colours[arc.from]), capacity)]
+        };
+        let mut around: Vec<(usize, (bool, usize), i128)> = self.arcs.iter().flat_map(ends).collect();
+        around.sort_unstable_by_key(|(node, what, _)| (*node, *what));
+        around.dedup_by(|next, sum| {
+            let same = (next.0, next.1) == (sum.0, sum.1);
+            sum.2 += if same { next.2 } else { 0 };
+            same
+        });
+        let mut first = vec![0; self.nodes + 1];
+        around.iter().for_each(|(node, _, _)| first[node + 1] += 1);
+        (0..self.nodes).for_each(|node| first[node + 1] += first[node]);
+        let key = |node: usize| {
+            (colours[node], around[first[node]..first[node + 1]].iter().map(|(_, what, capacity)| (*what, *capacity)))
+        };
+        let compare = |a: &usize, b: &usize| {
+            let ((a, around_a), (b, around_b)) = (key(*a), key(*b));
+            a.cmp(&b).then_with(|| around_a.cmp(around_b))
+        };
+        let mut order: Vec<usize> = (0..self.nodes).collect();
+        order.sort_by(compare);
+        let mut numbers = vec![0; self.nodes];
+        for pair in order.windows(2) {
+            numbers[pair[1]] = numbers[pair[0]] + usize::from(compare(&pair[0], &pair[1]).is_ne());
         }
-        let keys: Vec<(usize, BTreeMap<(bool, usize), i128>)> = colours.iter().copied().zip(around).collect();
-        let mut numbers: BTreeMap<&(usize, BTreeMap<(bool, usize), i128>), usize> =
-            keys.iter().map(|key| (key, 0)).collect();
-        numbers.values_mut().enumerate().for_each(|(number, colour)| *colour = number);
-        keys.iter().map(|key| numbers[key]).collect()
+        numbers
     }
 }
 

@@ -1,7 +1,7 @@
 //! Groups of GPUs that share a way out: single GPUs, those of a switch, a host, a domain, a unit.
 
 use super::graph::Classes;
-use super::machine::{Machine, Whole};
+use super::machine::{Machine, Single, Whole};
 use super::maxflow::UNLIMITED;
 use super::words;
 use crate::topology::unit::{NodeKind, Unit};
@@ -79,10 +79,13 @@ fn by_switch(unit: &Unit) -> Vec<Vec<usize>> {
 pub fn partition(machine: &Machine, division: Division, in_switch: bool) -> Partition {
     let mut groups = Vec::new();
     for (index, kind) in machine.used() {
-        let mut parts = division.parts(kind.unit);
-        if in_switch {
-            parts = merged(parts, &adding_domains(kind.unit));
+        let adding = if in_switch { adding_domains(kind.unit) } else { Vec::new() };
+        if division == Division::Gpus && adding.is_empty() {
+            let of = |one: &Single| group(machine, index, &[one.gpu], &one.classes, one.count * kind.count as u64);
+            groups.extend(kind.singles().iter().map(of));
+            continue;
         }
+        let parts = merged(division.parts(kind.unit), &adding);
         // Every part of a class of parts has the same ways.
         let mut alike: BTreeMap<Classes, (Vec<usize>, u64)> = BTreeMap::new();
         for part in parts {
@@ -172,14 +175,11 @@ pub fn from_root(machine: &Machine, reversed: bool) -> (i128, String) {
         if index == root && kind.count == 1 {
             continue;
         }
-        let mut seen = std::collections::HashSet::new();
-        for gpu in 0..kind.graph.gpus {
-            let to = kind.graph.classes(&[&[gpu]]);
-            if seen.insert(to.clone()) {
-                let whole = direct(machine.whole(&[(index, &to), (root, &from)]));
-                let (source, target) = (whole.first[1] + from.marked[0][0], whole.first[0] + to.marked[0][0]);
-                ask(index, gpu, whole, source, target);
-            }
+        for one in kind.singles() {
+            let whole = direct(machine.whole(&[(index, &one.classes), (root, &from)]));
+            let target = whole.first[0] + one.classes.marked[0][0];
+            let source = whole.first[1] + from.marked[0][0];
+            ask(index, one.gpu, whole, source, target);
         }
     }
     found.into_iter().min_by_key(|(sent, _)| *sent).expect("there is another GPU")

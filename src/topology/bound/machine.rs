@@ -4,6 +4,8 @@ use super::graph::{Classes, Port, UnitGraph};
 use super::maxflow::{Flow, UNLIMITED};
 use crate::topology::fabric::Topology;
 use crate::topology::unit::Unit;
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 
 /// A machine, ready to be asked for flows.
 pub struct Machine<'a> {
@@ -20,6 +22,30 @@ pub struct Kind<'a> {
     pub classes: Classes,
     /// In the machine.
     pub count: usize,
+    singles: OnceCell<Vec<Single>>,
+}
+
+/// GPUs that are alike: what the unit is to each of them.
+pub struct Single {
+    /// With one of them told apart.
+    pub classes: Classes,
+    /// That one, and how many there are.
+    pub gpu: usize,
+    pub count: u64,
+}
+
+impl Kind<'_> {
+    /// The GPUs of a unit, those that are alike as one.
+    pub fn singles(&self) -> &[Single] {
+        self.singles.get_or_init(|| {
+            let mut alike: BTreeMap<Classes, (usize, u64)> = BTreeMap::new();
+            for gpu in 0..self.graph.gpus {
+                alike.entry(self.graph.classes(&[&[gpu]])).or_insert((gpu, 0)).1 += 1;
+            }
+            let single = |(classes, (gpu, count))| Single { classes, gpu, count };
+            alike.into_iter().map(single).collect()
+        })
+    }
 }
 
 /// All units; those told apart come first, in the order in which they were given.
@@ -48,7 +74,7 @@ impl<'a> Machine<'a> {
             let graph = UnitGraph::new(unit, networked);
             let classes = graph.classes(&[]);
             let count = topology.runs.iter().filter(|run| run.kind == index).map(|run| run.count).sum();
-            Kind { unit, graph, classes, count }
+            Kind { unit, graph, classes, count, singles: OnceCell::new() }
         };
         Machine {
             topology,
