@@ -9,6 +9,7 @@
 //! GPUs that reach each other without a NIC are a *domain*; [`Layout`] says which ranks share one, and is all that
 //! algorithms are told.
 
+pub mod bound;
 pub mod fabric;
 pub mod host;
 pub mod layout;

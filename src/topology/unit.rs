@@ -253,9 +253,9 @@ impl Unit {
         reached[first] = true;
         let mut waiting = vec![first];
         while let Some(gpu) = waiting.pop() {
-            for next in 0..self.gpus {
-                if !reached[next] && leads(gpu, next) {
-                    reached[next] = true;
+            for (next, seen) in reached.iter_mut().enumerate() {
+                if !*seen && leads(gpu, next) {
+                    *seen = true;
                     waiting.push(next);
                 }
             }
