@@ -9,6 +9,7 @@ pub mod belief;
 mod choice;
 pub mod constants;
 pub mod effective;
+mod machine;
 pub mod search;
 pub mod tuning;
 mod version;

@@ -30,20 +30,11 @@ pub struct Ports {
 #[serde(rename_all = "snake_case")]
 pub enum Bottleneck {
     Latency,
-    NvLink,
+    /// What a rank's way within its domain passes.
+    Inside,
+    /// What its way to other domains passes.
     Network,
     Memory,
-}
-
-impl Bottleneck {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Bottleneck::Latency => "latency",
-            Bottleneck::NvLink => "NVLink port of a GPU",
-            Bottleneck::Network => "network port of a GPU",
-            Bottleneck::Memory => "memory of a GPU",
-        }
-    }
 }
 
 /// A price in its parts.
@@ -172,7 +163,7 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
     let bandwidth_ns = serial_ns * (1.0 - overlap) + total.bytes_ns() * overlap + fill_ns;
     let terms = [
         (total.latency_ns, Bottleneck::Latency),
-        (total.inside_ns, Bottleneck::NvLink),
+        (total.inside_ns, Bottleneck::Inside),
         (total.crossing_ns, Bottleneck::Network),
         (total.local_ns, Bottleneck::Memory),
     ];

@@ -13,6 +13,7 @@ mod machine;
 mod os;
 mod output;
 mod plan;
+mod simulate;
 mod size;
 
 use clap::Parser;
@@ -34,6 +35,7 @@ enum Subcommand {
     Doctor(doctor::Arguments),
     Launch(launch::Arguments),
     Plan(Box<plan::Arguments>),
+    Simulate(Box<simulate::Arguments>),
 }
 
 fn main() -> ExitCode {
@@ -52,5 +54,6 @@ fn run() -> Result<u8, Failure> {
         Subcommand::Doctor(arguments) => arguments.run(),
         Subcommand::Launch(arguments) => arguments.run(),
         Subcommand::Plan(arguments) => arguments.run(),
+        Subcommand::Simulate(arguments) => arguments.run(),
     }
 }

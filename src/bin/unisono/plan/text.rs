@@ -10,11 +10,9 @@ use unisono::topology::Topology;
 pub fn print(out: &mut Output, row: &Row, topology: &Topology) -> Result<(), Failure> {
     let Row { machine, ranks, collective, bytes, engine, .. } = row;
     let domains = topology.layout().domains(*ranks);
-    out.line(&format!(
-        "# {collective} of {} on {machine}: {ranks} GPUs in {domains} NVLink domain{}, engine {engine}",
-        size::format(*bytes),
-        if domains == 1 { "" } else { "s" }
-    ))?;
+    let domains = if domains == 1 { "one domain".to_owned() } else { format!("{domains} domains") };
+    let bytes_text = size::format(*bytes);
+    out.line(&format!("# {collective} of {bytes_text} on {machine}: {ranks} ranks in {domains}, engine {engine}"))?;
     let chosen = &row.candidates[0];
     let (latency, bandwidth) = (chosen.latency_us.unwrap_or(0.0), chosen.bandwidth_us.unwrap_or(0.0));
     out.line(&format!(
