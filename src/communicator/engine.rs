@@ -3,6 +3,7 @@
 use super::call::{Call, fingerprint};
 use super::diagnostics::Diagnostics;
 use super::settings::Patience;
+use crate::control::recorder::Failed;
 use crate::control::{Control, describe_mismatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::links::{Hope, Links};
@@ -53,6 +54,7 @@ struct Shape {
     runner: Runner,
     /// Number of the call's text in the recorder.
     text: u32,
+    bytes: u64,
     used: u64,
     /// Pre-multiplied input, and the kernel that makes it.
     scaled: Option<(Kernel, Vec<u8>)>,
@@ -186,12 +188,14 @@ impl Engine {
             .filter(|(index, _)| Some(*index) != running)
             .min_by_key(|(_, shape)| shape.used)
             .expect("there are many shapes");
-        self.shapes[oldest] = shape;
+        let evicted = std::mem::replace(&mut self.shapes[oldest], shape);
+        self.control.recorder.retire(evicted.text);
         oldest
     }
 
     fn make_shape(&mut self, call: &Call, timeout: Duration) -> Result<Shape> {
-        let checked = Selector::choose(&self.context, call.problem(self.size), call.bytes(self.size), call.algorithm)?;
+        let bytes = call.bytes(self.size);
+        let checked = Selector::choose(&self.context, call.problem(self.size), bytes, call.algorithm)?;
         // Pre-multiplied input lies in memory of its own, so it is in place no longer.
         let scale = matches!(call.op, Some(ReduceOp::PreMulSum(_)));
         let in_place = call.in_place && !scale;
@@ -203,10 +207,10 @@ impl Engine {
         });
         let digest = call.digest(checked.plan());
         self.diagnostics.explain(self.rank, call, self.size, checked.plan());
-        let text = self.control.recorder.register(call.text(&checked.plan().algorithm));
+        let text = self.control.recorder.register(call.collective, call.text(&checked.plan().algorithm));
         // Connecting may have to wait for peers: from here on they can see what this rank is about to do.
         let sequence = self.sequence + 1;
-        self.control.recorder.enter(sequence, text, fingerprint(digest, sequence));
+        self.control.recorder.enter(sequence, text, bytes, fingerprint(digest, sequence));
         let (control, waiting) = (self.control.clone(), RefCell::new(Waiting::new(timeout, &self.control.clock)));
         let hopeless = |peer| {
             let standing = || Standing { waits_for: vec![peer], ..Standing::default() };
@@ -215,7 +219,7 @@ impl Engine {
         };
         let hope = Hope { deadline: self.control.clock.now() + timeout + CONNECT_GRACE, hopeless: &hopeless };
         let runner = self.make_runner(lowered, kernel, call.dtype.size(), &hope)?;
-        Ok(Shape { call: call.clone(), digest, runner, text, used: 0, scaled })
+        Ok(Shape { call: call.clone(), digest, runner, text, bytes, used: 0, scaled })
     }
 
     /// Opens the links of a lowered program.
@@ -245,7 +249,7 @@ impl Engine {
         }
         self.sequence += 1;
         let fingerprint = fingerprint(shape.digest, self.sequence);
-        self.control.recorder.enter(self.sequence, shape.text, fingerprint);
+        self.control.recorder.enter(self.sequence, shape.text, shape.bytes, fingerprint);
         // SAFETY: the caller's.
         unsafe { shape.runner.begin(memory, fingerprint) };
         self.sequence
@@ -298,6 +302,7 @@ impl Engine {
         self.shapes[shape].runner.cancel(&mut self.links);
         let call = &self.shapes[shape].call;
         let standing = self.shapes[shape].runner.standing(&mut self.links);
+        self.control.recorder.fail(sequence, Failed { step: standing.step, bytes: standing.bytes });
         let operation = call.collective.name();
         let error = self.root_cause(error, sequence);
         let mut error = self.control.fail(error.in_operation(operation, sequence));
@@ -342,6 +347,7 @@ impl Engine {
     /// The error of a call that could not begin.
     fn fail_before(&mut self, call: &Call, error: Error) -> Error {
         let sequence = self.sequence + 1;
+        self.control.recorder.fail(sequence, Failed { step: 0, bytes: 0 });
         let error = self.root_cause(error, sequence);
         let error = self.control.fail(error.in_operation(call.collective.name(), sequence)).on_rank(self.rank);
         self.recorded(error)
@@ -442,8 +448,11 @@ impl Engine {
             );
             self.control
                 .fail(gone.with_peer(self.rank).remedy("wait for every operation before the communicator is dropped"));
-            if let Some(Running { shape, .. }) = self.queue[0].running.take() {
-                self.shapes[shape].runner.cancel(&mut self.links);
+            if let Some(Running { shape, sequence, .. }) = self.queue[0].running.take() {
+                let runner = &mut self.shapes[shape].runner;
+                runner.cancel(&mut self.links);
+                let Standing { step, bytes, .. } = runner.standing(&mut self.links);
+                self.control.recorder.fail(sequence, Failed { step, bytes });
             }
             while !self.queue.is_empty() {
                 let error = self.failure();

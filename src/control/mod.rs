@@ -11,6 +11,7 @@ pub mod recorder;
 use crate::bootstrap::World;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
+use crate::transport::TransportKind;
 use crate::transport::arena::Bell;
 use crate::types::Rank;
 use frame::Frame;
@@ -75,7 +76,15 @@ impl Hub {
 }
 
 impl Control {
-    pub fn new(communicator: u64, rank: Rank, members: Vec<Rank>, outlet: Outlet, clock: Clock) -> Arc<Control> {
+    /// `members` are the world ranks, `transports` those to every rank, None to this one.
+    pub fn new(
+        communicator: u64,
+        rank: Rank,
+        members: Vec<Rank>,
+        transports: Vec<Option<TransportKind>>,
+        outlet: Outlet,
+        clock: Clock,
+    ) -> Arc<Control> {
         let size = members.len();
         let control = Arc::new(Control {
             communicator,
@@ -87,7 +96,7 @@ impl Control {
             peers: Mutex::new(vec![PeerLine::default(); size]),
             last_answer: Mutex::new(None),
             bell: Mutex::new(None),
-            recorder: Recorder::new(),
+            recorder: Recorder::new(rank, transports),
             clock,
         });
         if let Outlet::Hub(hub) = &control.outlet {
