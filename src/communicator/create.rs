@@ -315,6 +315,8 @@ impl Origin {
             control,
             shared,
             origin: self.clone(),
+            transfers: Vec::new(),
+            counts: [Vec::new(), Vec::new()],
             children: 0,
         })
     }

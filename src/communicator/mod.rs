@@ -10,6 +10,7 @@ mod diagnostics;
 mod engine;
 mod handle;
 mod point_to_point;
+mod prepared;
 mod record;
 mod scope;
 mod settings;
@@ -38,7 +39,7 @@ use crate::transport::arena::Bell;
 use crate::types::{Collective, DType, Rank};
 use create::Origin;
 use diagnostics::Diagnostics;
-use engine::Engine;
+use engine::{Engine, Transfer};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::Duration;
@@ -77,6 +78,9 @@ pub struct Communicator {
     control: Arc<Control>,
     shared: Arc<Shared>,
     origin: Origin,
+    /// Memory of the last group and of the last uneven call, for the next ones.
+    transfers: Vec<Transfer>,
+    counts: [Vec<u64>; 2],
     /// Communicators split off and windows allocated so far: equal on all ranks, so that both get equal names.
     children: u64,
 }

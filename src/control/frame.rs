@@ -29,6 +29,8 @@ pub struct Line {
     /// The call at the sequence number that was asked for and some before it, newest first, as far as the rank has entered
     /// them and still remembers them.
     pub calls: Vec<EnteredCall>,
+    /// What the rank is in: the oldest message or the call that it has begun and not ended.
+    pub doing: Option<String>,
     pub pid: u32,
 }
 
@@ -130,7 +132,7 @@ mod tests {
     fn frames_round_trip_and_garbage_is_nothing() {
         let error = Error::new(ErrorKind::Timeout, "rank 3 is missing").with_peer(3).in_operation("all_reduce", 9);
         let call = EnteredCall { sequence: 9, fingerprint: 7, text: "barrier".to_owned() };
-        let line = Line { entered: 9, finished: 8, calls: vec![call], pid: 12 };
+        let line = Line { entered: 9, finished: 8, calls: vec![call], doing: None, pid: 12 };
         for frame in [
             Frame::Asked { sequence: 9 },
             Frame::At { line },

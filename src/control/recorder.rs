@@ -137,8 +137,19 @@ impl Recorder {
                 .rev()
                 .filter_map(|one| self.call(one))
                 .collect(),
+            doing: self.doing(),
             pid: std::process::id(),
         }
+    }
+
+    /// What the rank has begun and not ended: its oldest message, else its call.
+    fn doing(&self) -> Option<String> {
+        let open = self.transfers.entries().find(|entry| entry.ended.is_none());
+        let message = open.and_then(|entry| Some(Message::of(&entry.entered)?.numbered(entry.entered.sequence)));
+        message.or_else(|| {
+            let entry = self.collectives.read(self.collectives.last()).filter(|entry| entry.ended.is_none())?;
+            Some(format!("call number {}, {}", entry.number, self.told(&entry)?.1))
+        })
     }
 
     fn call(&self, sequence: u64) -> Option<EnteredCall> {

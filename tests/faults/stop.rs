@@ -31,7 +31,8 @@ fn reuse_memory(chance: &mut Chance, transport: &str, rounds: usize) {
     const RANKS: usize = 3;
     let mut processes = start(RANKS, &[("UNISONO_TRANSPORT", transport)]);
     for round in 0..rounds {
-        let collective = *chance.pick(&["all_reduce", "all_gather", "broadcast", "all_to_all", "reduce_scatter"]);
+        let collective =
+            *chance.pick(&["all_reduce", "all_gather", "broadcast", "all_to_all", "reduce_scatter", "send_recv"]);
         let call = format!("{collective} f32 sum {} 0", chance.pick(&[2, 3000, 100_000]));
         let victim = chance.below(RANKS);
         tell_all(&mut processes, &format!("round 150 {call}"));

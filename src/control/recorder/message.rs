@@ -53,6 +53,13 @@ impl Message {
     }
 }
 
+impl Message {
+    /// With its number among those of its two ranks in its direction.
+    pub fn numbered(&self, sequence: u64) -> String {
+        format!("{self} (message {sequence} of the pair)")
+    }
+}
+
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Message { direction, peer, dtype, bytes } = self;
