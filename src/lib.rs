@@ -65,8 +65,8 @@ pub use communicator::{
 };
 pub use control::recorder::RecordedOperation;
 pub use error::{Error, ErrorKind, Result};
-pub use transport::TransportKind;
-pub use types::{Collective, DType, Element, F8E4M3, F8E5M2, Rank, ReduceOp, UnknownName};
+
+pub use types::{Collective, DType, Element, F8E4M3, F8E5M2, Rank, ReduceOp, TransportKind, UnknownName};
 
 /// The programs that README.md shows.
 #[cfg(doctest)]

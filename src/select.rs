@@ -235,12 +235,12 @@ impl Selector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::TransportKind;
     use crate::types::Collective;
+    use crate::types::TransportKind;
 
     fn explained(collective: Collective, ranks: usize, bytes: u64, forced: Option<&str>) -> Explanation {
         let context = Context::new(forced.map(str::to_owned), Constants::of(TransportKind::Memory, 2, 2));
-        explain(&context, Problem { collective, ranks, root: 0, uneven: false, tiles: 1 }, bytes).unwrap()
+        explain(&context, Problem::new(collective, ranks), bytes).unwrap()
     }
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
             let explanation = explained(collective, 1000, bytes, None);
             let chosen = &explanation.candidates[0];
             assert_eq!((&chosen.name, &chosen.rejected), (&explanation.chosen, &None), "{collective} of {bytes} bytes");
-            let problem = Problem { collective, ranks: 1000, root: 0, uneven: false, tiles: chosen.tiles };
+            let problem = Problem { tiles: chosen.tiles, ..Problem::new(collective, 1000) };
             let plan = algorithm::find(&chosen.name).unwrap().plan(&problem);
             let messages = messages_sent(&plan.program(1)).max(messages_sent(&plan.program(500)));
             assert!(messages < 500, "{collective} of {bytes} bytes: {} sends {messages} messages", chosen.name);
@@ -268,7 +268,7 @@ mod tests {
             rejected: None,
         };
         let mut candidates = ["ring", "recursive_doubling", "one_shot"].map(named);
-        let problem = Problem { collective: Collective::AllReduce, ranks: 1000, root: 0, uneven: false, tiles: 1 };
+        let problem = Problem::new(Collective::AllReduce, 1000);
         prefer_what_is_proved_soon(&mut candidates, problem).unwrap();
         assert_eq!(candidates.each_ref().map(|one| &*one.name), ["recursive_doubling", "ring", "one_shot"]);
         let told = candidates[1].rejected.as_ref().unwrap();

@@ -207,6 +207,43 @@ impl Collective {
     }
 }
 
+/// The kinds of transport, as users name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransportKind {
+    /// Threads of one process.
+    Memory,
+    /// Processes of one host, through shared memory.
+    Shm,
+    /// Any hosts, through TCP.
+    Tcp,
+}
+
+impl TransportKind {
+    pub const ALL: [TransportKind; 3] = [TransportKind::Memory, TransportKind::Shm, TransportKind::Tcp];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            TransportKind::Memory => "memory",
+            TransportKind::Shm => "shm",
+            TransportKind::Tcp => "tcp",
+        }
+    }
+}
+
+impl fmt::Display for TransportKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A peer on a channel: the name of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkName {
+    pub peer: Rank,
+    pub channel: u16,
+}
+
 macro_rules! named {
     ($type:ty, $what:literal, $all:expr) => {
         impl fmt::Display for $type {

@@ -23,7 +23,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use crate::plan::{Order, Plan, Problem, Promise};
+use crate::plan::{Order, Plan, Problem, Promise, Stage};
 use crate::types::UnknownName;
 
 /// A way to carry out collectives, as a writer of plans.
@@ -44,6 +44,26 @@ pub trait Algorithm: Sync {
 
     /// What the plan costs, from the formula in the opening of the algorithm's file, never from the plan.
     fn promise(&self, problem: &Problem) -> Promise;
+
+    /// What a price is made of, by the layout of the problem; a formula like the promise.
+    ///
+    /// Unless the algorithm says otherwise: one stage, of which as much crosses as there can, where there are several domains.
+    fn stages(&self, problem: &Problem) -> Vec<Stage> {
+        let promise = self.promise(problem);
+        let chunks = promise.chunks_sent.max(promise.chunks_received);
+        let crosses = problem.layout.domains(problem.ranks) > 1;
+        let (inside, crossing) =
+            if crosses { ((0, 0), (promise.hops, chunks)) } else { ((promise.hops, chunks), (0, 0)) };
+        vec![Stage {
+            hops: inside.0,
+            chunks: inside.1,
+            crossing_hops: crossing.0,
+            crossing_chunks: crossing.1,
+            local_chunks: promise.chunks_received,
+            messages: promise.chunks_sent,
+            pipelined: self.pipelines(),
+        }]
+    }
 
     /// The declared order of addition of a chunk of a reducing collective, written apart from the plan.
     ///

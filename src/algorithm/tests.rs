@@ -66,9 +66,9 @@ fn problems(
             let uneven = [false, true];
             ranks.clone().flat_map(move |ranks| {
                 (0..if collective.has_root() { ranks } else { 1 }).flat_map(move |root| {
-                    tiles
-                        .iter()
-                        .flat_map(move |&tiles| uneven.map(|uneven| Problem { collective, ranks, root, uneven, tiles }))
+                    tiles.iter().flat_map(move |&tiles| {
+                        uneven.map(|uneven| Problem { root, uneven, tiles, ..Problem::new(collective, ranks) })
+                    })
                 })
             })
         })
@@ -121,7 +121,7 @@ fn every_mutant_is_rejected_or_equivalent() {
 #[test]
 fn small_plans_read_as_in_their_golden_files() {
     let golden = |algorithm: &str, collective, ranks, tiles| {
-        let problem = Problem { collective, ranks, root: 0, uneven: false, tiles };
+        let problem = Problem { tiles, ..Problem::new(collective, ranks) };
         let plan = super::find(algorithm).unwrap().plan(&problem);
         assert_golden(&plan, &format!("{algorithm}_{collective}_{ranks}"));
     };
@@ -139,8 +139,7 @@ fn small_plans_read_as_in_their_golden_files() {
 fn every_collective_has_an_algorithm_for_any_number_of_ranks() {
     for collective in Collective::ALL {
         for ranks in 1..=9 {
-            let problem =
-                Problem { collective: collective.even(), ranks, root: 0, uneven: collective.is_uneven(), tiles: 1 };
+            let problem = Problem { uneven: collective.is_uneven(), ..Problem::new(collective.even(), ranks) };
             let served = registry().iter().any(|algorithm| algorithm.fits(&problem).is_ok());
             assert_eq!(served, collective != Collective::SendRecv, "{problem:?}");
         }
@@ -158,7 +157,7 @@ fn names_are_found_and_typos_name_the_nearest() {
 
 #[test]
 fn problems_that_make_no_sense_are_refused_with_a_reason() {
-    let problem = Problem { collective: Collective::AllToAll, ranks: 4, root: 0, uneven: false, tiles: 1 };
+    let problem = Problem::new(Collective::AllToAll, 4);
     let reason = |algorithm: &str, problem: Problem| super::find(algorithm).unwrap().fits(&problem).unwrap_err();
     assert_eq!(reason("ring", problem), "answers all_reduce, all_gather, reduce_scatter, not all_to_all");
     assert_eq!(reason("direct", Problem { ranks: 0, ..problem }), "needs at least 1 rank and 1 tile");

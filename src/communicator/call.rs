@@ -2,6 +2,7 @@
 
 use crate::plan::chunk::Counts;
 use crate::plan::{Plan, Problem};
+use crate::topology::Layout;
 use crate::types::{Collective, DType, Rank, ReduceOp};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -29,6 +30,7 @@ impl Call {
             root: self.root,
             uneven: self.collective.is_uneven(),
             tiles: 1,
+            layout: Layout::Flat,
         }
     }
 

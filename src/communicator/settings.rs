@@ -2,7 +2,7 @@
 
 use super::diagnostics::Diagnostics;
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::TransportKind;
+use crate::types::TransportKind;
 use std::time::Duration;
 
 /// How long anything may wait unless something else was said: long enough for a rank that writes a checkpoint.

@@ -6,8 +6,7 @@ mod texts;
 
 use super::frame::{EnteredCall, Line};
 use crate::clock;
-use crate::transport::TransportKind;
-use crate::types::{Collective, Rank};
+use crate::types::{Collective, Rank, TransportKind};
 pub use message::{Direction, Message};
 pub use ring::Failed;
 use ring::{Entered, Entry, Ring};

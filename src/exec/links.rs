@@ -4,8 +4,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::transport::arena::{Arena, Reach, Window};
 #[cfg(test)]
 use crate::transport::faulty;
-use crate::transport::{Inbox, LinkName, Loan, Outbox, TransportKind, ring, tcp};
-use crate::types::Rank;
+use crate::transport::{Inbox, Loan, Outbox, ring, tcp};
+use crate::types::{LinkName, Rank, TransportKind};
 use std::collections::HashMap;
 use std::net::TcpStream;
 use std::sync::Arc;

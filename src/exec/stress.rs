@@ -53,7 +53,7 @@ fn run_rank(rank: Rank, arena: &Arc<Arena>, checked: &Checked) {
 /// An arena per algorithm: new links on used rings would count from the beginning.
 fn run_worlds(new_arena: impl Fn() -> Arc<Arena>) {
     for algorithm in ["two_shot", "ring", "recursive_doubling", "double_tree"] {
-        let problem = Problem { collective: Collective::AllReduce, ranks: RANKS, root: 0, uneven: false, tiles: 1 };
+        let problem = Problem::new(Collective::AllReduce, RANKS);
         let checked = Selector::prove(algorithm, problem).unwrap();
         let arena = &new_arena();
         std::thread::scope(|scope| {

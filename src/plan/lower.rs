@@ -12,8 +12,7 @@ pub use validate::Misfit;
 use super::check::Checked;
 use super::chunk::{Counts, Extents};
 use super::{Buffer, Move, Operand, Program, Reduction, Span, Step};
-use crate::transport::LinkName;
-use crate::types::{Collective, Rank};
+use crate::types::{Collective, LinkName, Rank};
 use std::ops::Range;
 
 /// A place in one of the three memories, in bytes.

@@ -26,6 +26,7 @@ pub mod cost;
 pub mod lower;
 pub mod text;
 
+use crate::topology::Layout;
 use crate::types::{Collective, Rank};
 use std::fmt;
 use std::sync::Arc;
@@ -79,6 +80,19 @@ pub struct Move {
     pub reduction: Option<Reduction>,
     pub sources: Vec<Operand>,
     pub destinations: Vec<Operand>,
+    pub through: Through,
+}
+
+/// Who folds and copies what passes between ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Through {
+    /// The ranks themselves: each message has its own bytes on the way.
+    #[default]
+    Messages,
+    /// The switch of the domain, where it can (NVLS): messages received by one fold reach the rank as one, and messages sent by one
+    /// move leave it as one. What the plan does is the same, and the checker does not look; the price is not. Where there is no
+    /// such switch the move runs by messages.
+    Switch,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -122,6 +136,15 @@ pub struct Problem {
     pub uneven: bool,
     /// Into how many tiles a block is cut for pipelining; algorithms that don't pipeline are asked with 1.
     pub tiles: u32,
+    /// Which ranks share a domain. A plan is right whatever it says; what it says is what hierarchical plans follow.
+    pub layout: Layout,
+}
+
+impl Problem {
+    /// Root 0, even blocks, one tile, no domains.
+    pub fn new(collective: Collective, ranks: usize) -> Problem {
+        Problem { collective, ranks, root: 0, uneven: false, tiles: 1, layout: Layout::Flat }
+    }
 }
 
 /// A pure function from a rank to its program, and the question that it answers.
@@ -188,6 +211,29 @@ pub struct Promise {
     pub chunks_received: u64,
 }
 
+/// A part of a plan as its price sees it: what passes the ports of the busiest rank while a chain of messages goes on.
+///
+/// Stages follow each other, or overlap tile by tile where the plan pipelines. Within a stage domain and network are busy at the same
+/// time: what stays in a domain and what crosses don't wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Stage {
+    /// Messages on the stage's longest chain that stay in their domain, and that cross to another.
+    pub hops: u32,
+    pub crossing_hops: u32,
+    /// Chunks, all tiles of them, that pass the port into the domain of the rank that has most, in the direction that has most.
+    /// What a switch folds or copies passes a port once.
+    pub chunks: u64,
+    /// The same at a rank's way out to other domains.
+    pub crossing_chunks: u64,
+    /// Chunks that are added up or copied by the rank that does most.
+    pub local_chunks: u64,
+    /// Messages that the busiest rank sends in this stage.
+    pub messages: u64,
+    /// Each rank works on one tile while the next in the chain works on the one before (chains, trees): the last has nothing to do
+    /// until the first tile has passed all hops.
+    pub pipelined: bool,
+}
+
 /// Short hands for algorithms.
 pub mod build {
     use super::*;
@@ -218,7 +264,7 @@ pub mod build {
     }
 
     pub fn copy(source: Operand, destinations: impl Into<Vec<Operand>>) -> Move {
-        Move { reduction: None, sources: vec![source], destinations: destinations.into() }
+        Move { reduction: None, sources: vec![source], destinations: destinations.into(), through: Through::Messages }
     }
 
     pub fn reduce(
@@ -226,6 +272,11 @@ pub mod build {
         sources: impl Into<Vec<Operand>>,
         destinations: impl Into<Vec<Operand>>,
     ) -> Move {
-        Move { reduction: Some(reduction), sources: sources.into(), destinations: destinations.into() }
+        Move {
+            reduction: Some(reduction),
+            sources: sources.into(),
+            destinations: destinations.into(),
+            through: Through::Messages,
+        }
     }
 }

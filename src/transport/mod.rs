@@ -24,7 +24,6 @@ mod stress;
 pub mod tcp;
 
 use crate::error::Result;
-use crate::types::Rank;
 pub use ring::Loan;
 
 /// What stands at the front of every record.
@@ -52,36 +51,6 @@ pub struct Record {
 pub enum Taken {
     Part,
     All,
-}
-
-/// The kinds of transport, as users name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TransportKind {
-    /// Threads of one process.
-    Memory,
-    /// Processes of one host, through shared memory.
-    Shm,
-    /// Any hosts, through TCP.
-    Tcp,
-}
-
-impl TransportKind {
-    pub const ALL: [TransportKind; 3] = [TransportKind::Memory, TransportKind::Shm, TransportKind::Tcp];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            TransportKind::Memory => "memory",
-            TransportKind::Shm => "shm",
-            TransportKind::Tcp => "tcp",
-        }
-    }
-}
-
-impl std::fmt::Display for TransportKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.name())
-    }
 }
 
 /// The sending end of a link.
@@ -211,11 +180,4 @@ impl Inbox {
             Inbox::Faulty(_) => None,
         }
     }
-}
-
-/// A peer on a channel: the name of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LinkName {
-    pub peer: Rank,
-    pub channel: u16,
 }

@@ -74,9 +74,11 @@ fn a_message_that_nobody_receives_is_numbered_among_those_of_its_way() {
     assert!(sender.to_string().contains("look at what rank 1 does"), "{sender}");
 }
 
+type Receive = fn(&mut Communicator) -> Result<(), Error>;
+
 #[test]
 fn a_message_of_another_type_or_length_is_named_on_both_sides() {
-    let cases: [(&str, fn(&mut Communicator) -> Result<(), Error>); 3] = [
+    let cases: [(&str, Receive); 3] = [
         ("another type", |communicator| communicator.recv(&mut [0f64; 10], 0)),
         ("a shorter one", |communicator| communicator.recv(&mut [0f32; 9], 0)),
         ("a longer one", |communicator| communicator.recv(&mut [0f32; 5000], 0)),

@@ -2,7 +2,7 @@
 
 use super::{Instruction, Lowered, Place, Post, Source};
 use crate::plan::Buffer;
-use crate::transport::LinkName;
+use crate::types::LinkName;
 use std::collections::HashSet;
 use std::fmt;
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::Problem;
 use crate::plan::check::check;
 use crate::plan::check::tests::samples;
 use crate::types::Collective;
@@ -108,10 +109,12 @@ fn operand() -> impl Strategy<Value = Operand> {
 fn one_move() -> impl Strategy<Value = Move> {
     let reduction = prop_oneof![Just(None), Just(Some(Reduction::Partial)), Just(Some(Reduction::Final))];
     let operands = || prop::collection::vec(operand(), 0..4);
-    (reduction, operands(), operands()).prop_map(|(reduction, sources, destinations)| Move {
+    let through = prop_oneof![Just(Through::Messages), Just(Through::Switch)];
+    (reduction, operands(), operands(), through).prop_map(|(reduction, sources, destinations, through)| Move {
         reduction,
         sources,
         destinations,
+        through,
     })
 }
 
@@ -132,7 +135,7 @@ proptest! {
         collective in prop::sample::select(Collective::ALL.to_vec()),
         (root, uneven, tiles, blocks) in any::<(usize, bool, u32, u32)>(),
     ) {
-        let problem = crate::plan::Problem { collective, ranks: programs.len(), root, uneven, tiles };
+        let problem = Problem { root, uneven, tiles, ..Problem::new(collective, programs.len()) };
         assert_round_trip(&Plan::new(&name, problem, blocks, move |rank| programs[rank].clone()));
     }
 

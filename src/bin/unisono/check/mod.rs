@@ -118,7 +118,7 @@ impl Total {
 /// Whether the algorithm answers this collective at all; the error is its reason.
 fn fits(algorithm: &dyn Algorithm, collective: Collective, ranks: usize) -> Result<(), String> {
     let (collective, uneven) = (collective.even(), collective.is_uneven());
-    algorithm.fits(&Problem { collective, ranks, root: 0, uneven, tiles: 1 })
+    algorithm.fits(&Problem { uneven, ..Problem::new(collective, ranks) })
 }
 
 /// One line for all numbers of ranks.

@@ -73,7 +73,9 @@ fn problems(algorithm: &dyn Algorithm, collective: Collective, ranks: usize) -> 
     let tiles: &[u32] = if algorithm.pipelines() { &[1, 4] } else { &[1] };
     let (collective, uneven) = (collective.even(), collective.is_uneven());
     (0..roots)
-        .flat_map(move |root| tiles.iter().map(move |&tiles| Problem { collective, ranks, root, uneven, tiles }))
+        .flat_map(move |root| {
+            tiles.iter().map(move |&tiles| Problem { root, uneven, tiles, ..Problem::new(collective, ranks) })
+        })
         .filter(|problem| algorithm.fits(problem).is_ok())
 }
 
@@ -86,7 +88,7 @@ fn prove_one(algorithm: &dyn Algorithm, problem: &Problem) -> Result<Facts, Stri
         Ok(checked)
     });
     checked.map(|checked| checked.facts().clone()).map_err(|flaw| {
-        let Problem { collective, ranks, root, uneven, tiles } = problem;
+        let Problem { collective, ranks, root, uneven, tiles, layout: _ } = problem;
         let sizes = if *uneven { "unequal blocks" } else { "equal blocks" };
         format!("{} {collective}, {ranks} ranks, root {root}, {tiles} tiles, {sizes}: {flaw}", algorithm.name())
     })
