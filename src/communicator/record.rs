@@ -7,7 +7,7 @@ use crate::control::Control;
 use crate::control::recorder::SCHEMA;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Rank;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -27,36 +27,61 @@ pub fn write(directory: &Path, control: &Control, rank: Rank, error: Option<&Err
 
 fn try_to_write(directory: &Path, control: &Control, rank: Rank, error: Option<&Error>) -> io::Result<()> {
     let operations = control.recorder.operations();
-    let mut text = format!("{}\n", header(control, rank, error, operations.len()));
+    let mut text = serde_json::to_string(&Header::of(control, rank, error, operations.len()))?;
     for operation in operations {
-        text.push_str(&serde_json::to_string(&operation)?);
         text.push('\n');
+        text.push_str(&serde_json::to_string(&operation)?);
     }
+    text.push('\n');
     fs::create_dir_all(directory)?;
     // One write, so that records of several communicators of a rank don't mix.
     let path = directory.join(format!("rank-{}.jsonl", control.member(rank)));
     OpenOptions::new().create(true).append(true).open(path)?.write_all(text.as_bytes())
 }
 
-fn header(control: &Control, rank: Rank, error: Option<&Error>, operations: usize) -> Value {
-    let line = control.recorder.line(0);
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    json!({
-        "schema": SCHEMA,
-        "communicator": format!("{:016x}", control.communicator()),
-        "rank": rank,
-        "size": control.size(),
-        "world_rank": control.member(rank),
-        "host": host.trim(),
-        "pid": std::process::id(),
-        "transport": control.recorder.transport(),
-        "wall_clock_unix_ns": now.as_nanos() as u64,
-        "operations": operations,
-        "oldest_sequence": control.recorder.oldest(),
-        "entered_sequence": line.entered,
-        "finished_sequence": line.finished,
-        "kind": error.map(|error| error.kind().name()),
-        "error": error.map(Error::to_string),
-    })
+/// The first line of a record.
+#[derive(Serialize)]
+struct Header {
+    schema: u32,
+    rank: Rank,
+    size: usize,
+    communicator: String,
+    world_rank: Rank,
+    host: String,
+    pid: u32,
+    transport: Option<&'static str>,
+    wall_clock_unix_ns: u64,
+    /// Lines that follow.
+    operations: usize,
+    /// Of collectives: the oldest that is remembered, the last that was entered, the last that ended well.
+    oldest_sequence: Option<u64>,
+    entered_sequence: u64,
+    finished_sequence: u64,
+    kind: Option<&'static str>,
+    error: Option<String>,
+}
+
+impl Header {
+    fn of(control: &Control, rank: Rank, error: Option<&Error>, operations: usize) -> Header {
+        let line = control.recorder.line(0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Header {
+            schema: SCHEMA,
+            rank,
+            size: control.size(),
+            communicator: format!("{:016x}", control.communicator()),
+            world_rank: control.member(rank),
+            host: host.trim().to_owned(),
+            pid: std::process::id(),
+            transport: control.recorder.transport(),
+            wall_clock_unix_ns: now.as_nanos() as u64,
+            operations,
+            oldest_sequence: control.recorder.oldest(),
+            entered_sequence: line.entered,
+            finished_sequence: line.finished,
+            kind: error.map(|error| error.kind().name()),
+            error: error.map(Error::to_string),
+        }
+    }
 }

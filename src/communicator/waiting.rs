@@ -184,7 +184,10 @@ impl Waiting {
             let waits_for = named(&standing.waits_for);
             parts.push(format!("all ranks have entered it, and this one waits for {waits_for}"));
         }
-        let text = format!("call number {sequence} was not done within {:?}: {}", self.timeout, parts.join("; "));
+        // Nobody has entered another call, so that every rank's text of it is this rank's.
+        let call = lines.iter().find_map(|peer| peer.line.as_ref()?.call(sequence)).map_or("it", |call| &call.text);
+        let (timeout, parts) = (self.timeout, parts.join("; "));
+        let text = format!("{call} (call number {sequence}) was not done within {timeout:?}: {parts}");
         let culprit = behind.first().or(silent.first()).or(standing.waits_for.first()).copied();
         blame(Error::new(ErrorKind::Timeout, text), culprit)
     }

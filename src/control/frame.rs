@@ -2,7 +2,7 @@
 //! can still be read.
 
 use crate::error::{Error, ErrorKind};
-use crate::types::Rank;
+use crate::types::{Collective, Rank};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +53,7 @@ pub struct EnteredCall {
 pub struct Failure {
     kind: String,
     message: String,
+    remedy: Option<String>,
     peer: Option<Rank>,
     operation: Option<(String, u64)>,
 }
@@ -73,25 +74,31 @@ const KINDS: [ErrorKind; 11] = [
 
 impl Failure {
     pub fn of(error: &Error, rank: Rank) -> Failure {
+        // The number of a message is the affair of its two ranks.
+        let collective = error.operation().filter(|name| name.parse::<Collective>().is_ok());
         Failure {
             kind: error.kind().name().to_owned(),
             message: error.message().to_owned(),
+            remedy: error.advice().map(str::to_owned),
             peer: error.peer().or(Some(rank)),
-            operation: error.operation().map(str::to_owned).zip(error.sequence()),
+            operation: collective.map(str::to_owned).zip(error.sequence()),
         }
     }
 
     /// The error as a rank returns it that only heard of it.
     pub fn into_error(self, from: Rank) -> Error {
         let kind = KINDS.into_iter().find(|kind| kind.name() == self.kind).unwrap_or(ErrorKind::Aborted);
-        let mut message = self.message;
-        message.truncate(message.floor_char_boundary(4096));
+        let message = limited(self.message);
         let message = match kind {
             // These speak of the whole communicator and name the rank to blame; others are the affair of the rank that failed.
             ErrorKind::Timeout | ErrorKind::PeerLost | ErrorKind::Mismatch | ErrorKind::Aborted => message,
             _ => format!("because of rank {from}: {message}"),
         };
-        let mut error = Error::new(kind, message).remedy(format!("rank {from} noticed it first; see its output"));
+        let noticed = format!("rank {from} noticed it first");
+        let mut error = Error::new(kind, message).remedy(match self.remedy {
+            Some(remedy) => format!("{}; {noticed}", limited(remedy)),
+            None => format!("see the output of rank {from}, which noticed it first"),
+        });
         if let Some(peer) = self.peer {
             error = error.with_peer(peer);
         }
@@ -100,6 +107,12 @@ impl Failure {
         }
         error
     }
+}
+
+/// What another rank says, of a length that fits into an error.
+fn limited(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(4096));
+    text
 }
 
 #[derive(Serialize, Deserialize)]
@@ -146,6 +159,9 @@ mod tests {
         }
         let heard = Failure::of(&error, 1).into_error(1);
         assert!(heard.is_timeout() && heard.peer() == Some(3) && heard.sequence() == Some(9));
+        let message = Error::new(ErrorKind::Timeout, "no message").in_operation("recv", 9).remedy("send one");
+        let heard = Failure::of(&message, 1).into_error(1);
+        assert_eq!((heard.operation(), heard.advice()), (None, Some("send one; rank 1 noticed it first")));
         assert_eq!(Frame::decode(b"\xff{}"), None);
     }
 }

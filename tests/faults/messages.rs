@@ -40,7 +40,7 @@ fn ranks_that_wait_for_each_other_learn_so() {
     for error in errors {
         assert!(error.is_timeout(), "{error}");
         assert_eq!((error.operation(), error.sequence(), error.peer()), (Some("recv"), Some(1), Some(1)), "{error}");
-        let text = "recv f32 x 10 from rank 1 (message 1 of the pair) was not done within 300ms: \
+        let text = "rank 0's recv f32 x 10 from rank 1 (message 1 of the pair) was not done within 300ms: \
                     rank 1 is in recv u8 x 7 from rank 0 (message 1 of the pair)";
         assert_eq!(error.message(), text);
     }
@@ -68,7 +68,7 @@ fn a_message_that_nobody_receives_is_numbered_among_those_of_its_way() {
         },
     );
     let [sender, _] = &errors;
-    assert!(sender.message().contains("send i64 x 100000 to rank 1 (message 4 of the pair)"), "{sender}");
+    assert!(sender.message().contains("rank 0's send i64 x 100000 to rank 1 (message 4 of the pair)"), "{sender}");
     assert!(sender.message().ends_with("rank 1 is in no call"), "{sender}");
     assert!(sender.to_string().contains("(on rank 0, in send #4, step 0 after"), "{sender}");
     assert!(sender.to_string().contains("look at what rank 1 does"), "{sender}");
@@ -91,8 +91,9 @@ fn a_message_of_another_type_or_length_is_named_on_both_sides() {
         };
         for error in both(sender, receive) {
             assert!(error.is_mismatch(), "{what}: {error}");
-            assert!(error.message().contains("from rank 0 (message 1 of the pair)"), "{what}: {error}");
-            assert!(error.message().ends_with("rank 0 sends f32 x 10 instead"), "{what}: {error}");
+            assert!(error.message().contains("from rank 0 (message 1 of the pair) does not fit"), "{what}: {error}");
+            assert!(error.message().ends_with("what rank 0 sends, f32 x 10"), "{what}: {error}");
+            assert!(error.to_string().contains("as many elements of the same type"), "{what}: {error}");
         }
     }
 }
@@ -130,7 +131,7 @@ fn a_stopped_peer_is_named_with_the_message() {
         processes[2].tell("call recv f32 sum 10 1");
         let failed = processes[2].failed();
         assert_eq!(failed.kind, "timeout", "{failed:?}");
-        let text = "recv f32 x 10 from rank 1 (message 3 of the pair) was not done within 1.5s: \
+        let text = "rank 2's recv f32 x 10 from rank 1 (message 3 of the pair) was not done within 1.5s: \
                     rank 1 did not answer (stopped, or cut off) (on rank 2, in recv #3,";
         assert!(failed.message.starts_with(text), "{transport}: {failed:?}");
         processes[1].signal(libc::SIGCONT);

@@ -21,11 +21,8 @@ impl Engine {
         let standing = self.shapes[shape].runner.standing(&mut self.links);
         self.control.recorder.fail(sequence, Failed { step: standing.step, bytes: standing.bytes });
         let error = self.root_cause(error, sequence);
-        let mut error = self.control.fail(error.in_operation(operation, sequence));
-        error = error.on_rank(self.rank);
-        if error.operation() == Some(operation) && error.sequence() == Some(sequence) {
-            error = error.at_step(standing.step, standing.bytes);
-        }
+        let error = self.control.fail(error.in_operation(operation, sequence)).on_rank(self.rank);
+        let error = failed_in(error, operation, sequence, Failed { step: standing.step, bytes: standing.bytes });
         self.recorded(error)
     }
 
@@ -75,5 +72,15 @@ impl Engine {
             self.diagnostics.record(&self.control, self.rank, &error);
         }
         error
+    }
+}
+
+/// The error as the operation returns it in which this rank learned of it: if it is this operation's, with where it stood.
+pub(super) fn failed_in(error: Error, operation: &str, sequence: u64, at: Failed) -> Error {
+    // What is no operation's affair, such as a death, ends this one.
+    let error = if error.operation().is_none() { error.in_operation(operation, sequence) } else { error };
+    match (error.operation(), error.sequence()) {
+        (Some(name), Some(number)) if (name, number) == (operation, sequence) => error.at_step(at.step, at.bytes),
+        _ => error,
     }
 }

@@ -1,5 +1,6 @@
 //! Messages between two ranks on their way: prepared at the first one of a way, without allocation from then on.
 
+use super::failure::failed_in;
 use super::{CONNECT_GRACE, Engine};
 use crate::communicator::waiting::{Waiting, Work};
 use crate::control::recorder::{Direction, Failed, Message, Recorder};
@@ -175,10 +176,11 @@ impl Engine {
 
     fn make_pipe(&mut self, transfer: &Transfer, timeout: Duration) -> Result<usize> {
         let Message { direction, peer, dtype, bytes } = transfer.message;
-        let (control, waiting) = (self.control.clone(), RefCell::new(Waiting::new(timeout, &self.control.clock)));
+        let (rank, control) = (self.rank, self.control.clone());
+        let waiting = RefCell::new(Waiting::new(timeout, &control.clock));
         let hopeless = |peer| {
             let standing = || Standing { waits_for: vec![peer], ..Standing::default() };
-            let text = || transfer.numbered();
+            let text = || format!("rank {rank}'s {}", transfer.numbered());
             let look = || waiting.borrow_mut().look_for_peers(&control, text, standing).err();
             control.failure().or_else(look)
         };
@@ -197,7 +199,7 @@ impl Engine {
         waiting: &mut Waiting,
     ) -> Result<bool, (usize, Error)> {
         let failure = self.control.has_failed().then(|| self.failure());
-        let Engine { pipes, shapes, queue, links, control, patience, bell, descriptors, .. } = self;
+        let Engine { pipes, shapes, queue, rank, links, control, patience, bell, descriptors, .. } = self;
         let running = queue.front().and_then(|front| front.running.as_ref());
         let beside = running.map(|running| &mut shapes[running.shape].runner);
         let mut group = Group { pipes: &mut pipes.all, transfers, recorder: &control.recorder, beside };
@@ -208,7 +210,8 @@ impl Engine {
         if let Some(failure) = failure {
             return Err((open, failure));
         }
-        let text = || group.transfers[open].numbered();
+        // Other ranks hear this too.
+        let text = || format!("rank {rank}'s {}", group.transfers[open].numbered());
         waiting.look_for_peers(control, text, || group.standing(links)).map_err(|error| (open, error))?;
         // An error shows again at the next poll, with the transfer that it belongs to.
         let _ = waiting.rest(&mut group, links, patience, bell.as_ref(), descriptors);
@@ -238,9 +241,7 @@ impl Engine {
         };
         let operation = transfer.message.direction.name();
         let error = self.control.fail(error.in_operation(operation, transfer.sequence)).on_rank(self.rank);
-        let is_ours = error.operation() == Some(operation) && error.sequence() == Some(transfer.sequence);
-        let error = if is_ours { error.at_step(failed_at.step, failed_at.bytes) } else { error };
-        self.recorded(error)
+        self.recorded(failed_in(error, operation, transfer.sequence, failed_at))
     }
 
     /// The data path knows numbers; says what they stand for.
@@ -250,7 +251,8 @@ impl Engine {
         let sent = came.and_then(|head| Some((Message::dtype_of(head.fingerprint)?, head.message_bytes)));
         let Some((dtype, bytes)) = sent else { return error };
         let count = bytes / dtype.size() as u64;
-        let text = format!("{}: rank {peer} sends {dtype} x {count} instead", transfer.numbered());
+        let (rank, expected) = (self.rank, transfer.numbered());
+        let text = format!("rank {rank}'s {expected} does not fit what rank {peer} sends, {dtype} x {count}");
         let remedy = format!(
             "send and receive as many elements of the same type, in the same order, on this rank and on rank {peer}"
         );
