@@ -47,6 +47,10 @@ struct Look {
     lines: Vec<PeerLine>,
 }
 
+fn no_answer(ranks: &[Rank]) -> String {
+    format!("{} did not answer (stopped, or cut off)", named(ranks))
+}
+
 fn blame(error: Error, culprit: Option<Rank>) -> Error {
     match culprit {
         Some(rank) => error.with_peer(rank).remedy(format!("look at what rank {rank} does, or give a longer timeout")),
@@ -115,9 +119,15 @@ impl Waiting {
         if !late {
             return Ok(());
         }
-        let peers: Vec<String> = standing.waits_for.iter().map(|rank| self.found(*rank, &lines[*rank])).collect();
-        let text = format!("{} was not done within {:?}: {}", message(), self.timeout, peers.join("; "));
-        let culprit = standing.waits_for.first().copied();
+        let mut parts: Vec<String> = standing.waits_for.iter().map(|rank| self.found(*rank, &lines[*rank])).collect();
+        // A peer may itself wait for one that is stopped.
+        let silent: Vec<Rank> = (0..lines.len()).filter(|rank| self.is_silent(&lines[*rank])).collect();
+        let others: Vec<Rank> = silent.iter().copied().filter(|rank| !standing.waits_for.contains(rank)).collect();
+        if !others.is_empty() {
+            parts.push(no_answer(&others));
+        }
+        let text = format!("{} was not done within {:?}: {}", message(), self.timeout, parts.join("; "));
+        let culprit = silent.first().or(standing.waits_for.first()).copied();
         Err(blame(Error::new(ErrorKind::Timeout, text), culprit))
     }
 
@@ -151,7 +161,7 @@ impl Waiting {
     /// What a rank that is waited for is doing.
     fn found(&self, rank: Rank, peer: &PeerLine) -> String {
         if self.is_silent(peer) {
-            return format!("rank {rank} did not answer (stopped, or cut off)");
+            return no_answer(&[rank]);
         }
         match peer.line.as_ref().and_then(|line| line.doing.as_ref()) {
             Some(doing) => format!("rank {rank} is in {doing}"),
@@ -178,7 +188,7 @@ impl Waiting {
             ));
         }
         if !silent.is_empty() {
-            parts.push(format!("{} did not answer (stopped, or cut off)", named(&silent)));
+            parts.push(no_answer(&silent));
         }
         if parts.is_empty() {
             let waits_for = named(&standing.waits_for);

@@ -279,7 +279,7 @@ impl Runner {
                     let Some(record) = links.inbox(inbox).peek()? else { return Ok(0) };
                     let head = Head { fingerprint: self.fingerprint, message_bytes: instruction.bytes };
                     if record.head != head {
-                        return Err(mismatch(links.peer_of_inbox(inbox), record.head, head));
+                        return Err(mismatch(links.rank(), links.peer_of_inbox(inbox), record.head, head));
                     }
                     len = len.min(record.len);
                     self.pieces.push(Piece { inbox, record_len: record.len, lent: record.lent });
@@ -455,14 +455,14 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
 }
 
 #[cold]
-fn mismatch(peer: Rank, came: Head, expected: Head) -> Error {
+fn mismatch(rank: Rank, peer: Rank, came: Head, expected: Head) -> Error {
     if came.fingerprint == expected.fingerprint {
         let (came, expected) = (came.message_bytes, expected.message_bytes);
-        let what = format!("rank {peer} sends {came} bytes where this rank expects {expected}");
-        let remedy = format!("give counts that agree on this rank and on rank {peer}");
+        let what = format!("rank {peer} sends {came} bytes where rank {rank} expects {expected}");
+        let remedy = format!("give counts that agree on ranks {rank} and {peer}");
         return Error::new(ErrorKind::Mismatch, what).with_peer(peer).remedy(remedy);
     }
-    Error::new(ErrorKind::Mismatch, format!("rank {peer} is in another call"))
+    Error::new(ErrorKind::Mismatch, format!("rank {peer} is in another call than rank {rank}"))
         .with_peer(peer)
         .remedy("make the same calls in the same order, with the same arguments, on every rank")
 }

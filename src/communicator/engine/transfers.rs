@@ -253,9 +253,7 @@ impl Engine {
         let count = bytes / dtype.size() as u64;
         let (rank, expected) = (self.rank, transfer.numbered());
         let text = format!("rank {rank}'s {expected} does not fit what rank {peer} sends, {dtype} x {count}");
-        let remedy = format!(
-            "send and receive as many elements of the same type, in the same order, on this rank and on rank {peer}"
-        );
+        let remedy = format!("give as many elements of the same type, in the same order, on ranks {rank} and {peer}");
         Error::new(ErrorKind::Mismatch, text).with_peer(peer).remedy(remedy)
     }
 }
