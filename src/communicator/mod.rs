@@ -11,6 +11,8 @@ mod engine;
 mod handle;
 mod point_to_point;
 mod prepared;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod record;
 mod scope;
 mod settings;

@@ -72,14 +72,24 @@ const KINDS: [ErrorKind; 11] = [
     ErrorKind::Plan,
 ];
 
+/// Longest message, remedy and name of an operation that are handed on, in bytes; as JSON they fit into a payload however they are escaped.
+const MAX_MESSAGE_BYTES: usize = 4096;
+const MAX_REMEDY_BYTES: usize = 1024;
+const MAX_OPERATION_BYTES: usize = 256;
+
+fn cut(mut text: String, max_bytes: usize) -> String {
+    text.truncate(text.floor_char_boundary(max_bytes));
+    text
+}
+
 impl Failure {
     pub fn of(error: &Error, rank: Rank) -> Failure {
         // The number of a message is the affair of its two ranks.
         let collective = error.operation().filter(|name| name.parse::<Collective>().is_ok());
         Failure {
             kind: error.kind().name().to_owned(),
-            message: error.message().to_owned(),
-            remedy: error.advice().map(str::to_owned),
+            message: cut(error.message().to_owned(), MAX_MESSAGE_BYTES),
+            remedy: error.advice().map(|remedy| cut(remedy.to_owned(), MAX_REMEDY_BYTES)),
             peer: error.peer().or(Some(rank)),
             operation: collective.map(str::to_owned).zip(error.sequence()),
         }
@@ -88,7 +98,7 @@ impl Failure {
     /// The error as a rank returns it that only heard of it.
     pub fn into_error(self, from: Rank) -> Error {
         let kind = KINDS.into_iter().find(|kind| kind.name() == self.kind).unwrap_or(ErrorKind::Aborted);
-        let message = limited(self.message);
+        let message = cut(self.message, MAX_MESSAGE_BYTES);
         let message = match kind {
             // These speak of the whole communicator and name the rank to blame; others are the affair of the rank that failed.
             ErrorKind::Timeout | ErrorKind::PeerLost | ErrorKind::Mismatch | ErrorKind::Aborted => message,
@@ -96,23 +106,17 @@ impl Failure {
         };
         let noticed = format!("rank {from} noticed it first");
         let mut error = Error::new(kind, message).remedy(match self.remedy {
-            Some(remedy) => format!("{}; {noticed}", limited(remedy)),
+            Some(remedy) => format!("{}; {noticed}", cut(remedy, MAX_REMEDY_BYTES)),
             None => format!("see the output of rank {from}, which noticed it first"),
         });
         if let Some(peer) = self.peer {
             error = error.with_peer(peer);
         }
         if let Some((operation, sequence)) = self.operation {
-            error = error.in_operation(operation, sequence);
+            error = error.in_operation(cut(operation, MAX_OPERATION_BYTES), sequence);
         }
         error
     }
-}
-
-/// What another rank says, of a length that fits into an error.
-fn limited(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(4096));
-    text
 }
 
 #[derive(Serialize, Deserialize)]
@@ -163,5 +167,12 @@ mod tests {
         let heard = Failure::of(&message, 1).into_error(1);
         assert_eq!((heard.operation(), heard.advice()), (None, Some("send one; rank 1 noticed it first")));
         assert_eq!(Frame::decode(b"\xff{}"), None);
+    }
+
+    #[test]
+    fn the_longest_failure_still_fits_into_a_payload() {
+        let error = Error::new(ErrorKind::Mismatch, "\u{1}".repeat(1 << 20)).remedy("\u{1}".repeat(1 << 20));
+        let frame = Frame::Failed { error: Failure::of(&error, 1) };
+        assert!(frame.encode(u64::MAX).len() <= crate::bootstrap::MAX_PAYLOAD_BYTES);
     }
 }

@@ -11,7 +11,7 @@ pub use validate::Misfit;
 
 use super::check::Checked;
 use super::chunk::{Counts, Extents};
-use super::{Buffer, Move, Operand, Program, Reduction, Span, Step};
+use super::{Buffer, Move, Operand, Program, Reduction, Span, Step, Through};
 use crate::types::{Collective, LinkName, Rank};
 use std::ops::Range;
 
@@ -51,6 +51,8 @@ pub struct Instruction {
     /// Outboxes that have a post of this instruction.
     pub outboxes: Vec<usize>,
     pub bytes: u64,
+    /// What the move says; executors that pass messages need not look.
+    pub through: Through,
 }
 
 /// A message to be sent from local memory once its instruction has run, or piece by piece while it runs.
@@ -161,6 +163,8 @@ impl Lowering<'_> {
             for step in steps {
                 match step {
                     Step::Move(one) => self.lower_move(one, 0),
+                    // Not even four billion rounds of nothing take time.
+                    Step::Repeat { body, .. } if body.is_empty() => {}
                     Step::Repeat { count, body } => {
                         for round in 0..*count {
                             body.iter().for_each(|one| self.lower_move(one, round));
@@ -216,8 +220,16 @@ impl Lowering<'_> {
         }
         let reduction = one.reduction;
         let destination = if pure_send { None } else { destination };
-        let lowered =
-            Instruction { awaits, reduction, sources, destination, copies, outboxes: outboxes.clone(), bytes };
+        let lowered = Instruction {
+            awaits,
+            reduction,
+            sources,
+            destination,
+            copies,
+            outboxes: outboxes.clone(),
+            bytes,
+            through: one.through,
+        };
         self.lowered.lanes[lane].push(lowered);
         if rendezvous {
             let awaits = outboxes
@@ -232,6 +244,7 @@ impl Lowering<'_> {
                 copies: Vec::new(),
                 outboxes: Vec::new(),
                 bytes: 0,
+                through: Through::Messages,
             });
         }
     }

@@ -24,6 +24,10 @@ pub mod check;
 pub mod chunk;
 pub mod cost;
 pub mod lower;
+pub mod price;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
+pub mod simulate;
 pub mod text;
 
 use crate::topology::Layout;

@@ -52,6 +52,8 @@ pub struct ResourceId(pub u64);
 pub struct Route {
     pub latency_ns: f64,
     pub resources: Vec<ResourceId>,
+    /// How many of the resources are on the sender's side: its own port, its unit's way out.
+    pub outgoing: usize,
     /// Whether it leaves its domain.
     pub crosses: bool,
 }
@@ -139,20 +141,25 @@ impl Topology {
     /// How a message goes from one GPU to another; None if it can't.
     pub fn route(&self, from: usize, to: usize) -> Option<Route> {
         let (a, b) = (self.locate(from), self.locate(to));
-        let mut route = Route { latency_ns: 0.0, resources: Vec::new(), crosses: false };
+        let mut route = Route { latency_ns: 0.0, resources: Vec::new(), outgoing: 0, crosses: false };
         if a.unit == b.unit
             && let Some(path) = self.kinds[a.kind].path(a.gpu, b.gpu)
         {
-            self.pass(&mut route, a, path);
+            let (first, rest) = path.split_at(path.len().min(1));
+            self.pass(&mut route, a, first);
+            route.outgoing = route.resources.len();
+            self.pass(&mut route, a, rest);
             return Some(route);
         }
         route.crosses = true;
         self.pass(&mut route, a, self.kinds[a.kind].way_out(a.gpu)?);
         route.latency_ns += self.network.latency_ns;
+        route.outgoing = route.resources.len();
         if self.network.unit_bytes_per_s.is_some() && a.unit != b.unit {
             let spine =
                 |at: Location, way| ResourceId(at.resources + resources_of(&self.kinds[at.kind]) - 2 + way as u64);
             route.resources.extend([spine(a, SPINE_OUT), spine(b, SPINE_IN)]);
+            route.outgoing += 1;
         }
         self.pass(&mut route, b, self.kinds[b.kind].way_in(b.gpu)?);
         Some(route)
@@ -176,6 +183,19 @@ impl Topology {
     /// Numbers above all resources.
     pub fn resources(&self) -> u64 {
         self.runs.iter().map(|run| run.count as u64 * resources_of(&self.kinds[run.kind])).sum()
+    }
+
+    /// The number of a resource among those of its unit's kind, the same in all units of a run.
+    pub fn number_in_unit(&self, id: ResourceId) -> u64 {
+        let mut first = 0;
+        for run in &self.runs {
+            let each = resources_of(&self.kinds[run.kind]);
+            if id.0 < first + run.count as u64 * each {
+                return (id.0 - first) % each;
+            }
+            first += run.count as u64 * each;
+        }
+        panic!("resource {} of {}", id.0, self.resources());
     }
 
     /// Rate, class and name of a resource.
@@ -226,6 +246,18 @@ enum Part<'a> {
     Limit(&'a str),
     SpineOut,
     SpineIn,
+}
+
+impl Resource<'_> {
+    /// Whether it is a link, and not something that several links or GPUs share.
+    pub fn is_link(&self) -> bool {
+        matches!(self.part, Part::Link(..))
+    }
+
+    /// Whether it is a limit on links that are resources of their own.
+    pub fn is_limit(&self) -> bool {
+        matches!(self.part, Part::Limit(..))
+    }
 }
 
 impl std::fmt::Display for Resource<'_> {

@@ -11,6 +11,7 @@ mod messages;
 mod mismatch;
 mod process;
 mod record;
+mod registered;
 mod rendezvous;
 mod stop;
 mod worker;

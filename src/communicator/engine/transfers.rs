@@ -7,8 +7,8 @@ use crate::control::recorder::{Direction, Failed, Message, Recorder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::links::{Hope, Links};
 use crate::exec::run::{Memory, Runner, Standing};
-use crate::plan::Buffer;
 use crate::plan::lower::{Instruction, Lowered, Place, Post, Source};
+use crate::plan::{Buffer, Through};
 use crate::transport::arena::CHANNELS;
 use crate::types::{LinkName, Rank};
 use std::cell::RefCell;
@@ -271,6 +271,7 @@ fn program(direction: Direction, peer: Rank, bytes: u64) -> Lowered {
         copies: Vec::new(),
         outboxes,
         bytes,
+        through: Through::Messages,
     };
     let (step, inboxes, outboxes) = match direction {
         Direction::Send => {

@@ -178,6 +178,7 @@ fn validate_sources(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Through;
     use crate::plan::lower::Release;
 
     /// Receives into the output, sends that on, then overwrites it once it is taken.
@@ -185,6 +186,7 @@ mod tests {
         let place = |offset| Place { buffer: Buffer::Output, offset };
         let link = |peer| LinkName { peer, channel: 0 };
         let instruction = |sources, awaits, outboxes| Instruction {
+            through: Through::Messages,
             awaits,
             reduction: None,
             sources,
