@@ -18,7 +18,8 @@ pub(crate) fn data(bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(100 << 10)];
     let (near, far) = pair();
     let mut receiver = Receiver::new(1, near);
-    let mut expected = Expected { bytes, number: 0, left: 0, head: Head { fingerprint: 0, message_bytes: 0 } };
+    let head = Head { fingerprint: 0, message_bytes: 0 };
+    let mut expected = Expected { bytes, number: 0, left: 0, head, missing: 0 };
     let pause = usize::from(u16::from_le_bytes([low, high])).min(bytes.len());
     for part in [&bytes[..pause], &bytes[pause..]] {
         send(&far, part);
@@ -52,8 +53,11 @@ pub(crate) fn data(bytes: &[u8]) {
 struct Expected<'a> {
     bytes: &'a [u8],
     number: u64,
+    /// Of the frame at hand.
     left: usize,
+    /// Of its message, and bytes of that which later frames are to bring.
     head: Head,
+    missing: u64,
 }
 
 impl Expected<'_> {
@@ -63,16 +67,28 @@ impl Expected<'_> {
             return true;
         }
         let Some((header, rest)) = self.bytes.split_first_chunk::<32>() else { return false };
-        let Some((head, len)) = tcp::decode(header, self.number) else { return false };
+        let Some((head, len)) = self.sound(header) else { return false };
         assert_eq!(tcp::encode(head, self.number, len), *header);
-        (self.bytes, self.number, self.left, self.head) = (rest, self.number + 1, len, head);
+        let missing = if self.missing == 0 { head.message_bytes } else { self.missing };
+        (self.bytes, self.number, self.left) = (rest, self.number + 1, len);
+        (self.head, self.missing) = (head, missing - len as u64);
         true
+    }
+
+    /// A header that is due and begins a message or goes on with the one at hand, and no further than that is long.
+    fn sound(&self, header: &[u8; 32]) -> Option<(Head, usize)> {
+        let (head, len) = tcp::decode(header, self.number)?;
+        let fits = match self.missing {
+            0 => len as u64 <= head.message_bytes,
+            missing => head == self.head && len as u64 <= missing,
+        };
+        fits.then_some((head, len))
     }
 
     /// Whether the next thing that has come is a header that is not sound.
     fn is_broken(&self) -> bool {
         let header = self.bytes.first_chunk::<32>().filter(|_| self.left == 0);
-        header.is_some_and(|header| tcp::decode(header, self.number).is_none())
+        header.is_some_and(|header| self.sound(header).is_none())
     }
 }
 
