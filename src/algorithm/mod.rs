@@ -15,8 +15,10 @@ mod direct;
 mod dissemination;
 mod doubling;
 mod halving;
+mod hierarchy;
 mod power;
 mod ring;
+mod switch;
 mod tree;
 mod write;
 
@@ -89,6 +91,15 @@ pub fn registry() -> &'static [&'static dyn Algorithm] {
         &circulant::Circulant,
         &chain::Chain,
         &dissemination::Dissemination,
+        &switch::Nvls,
+        &hierarchy::RING,
+        &hierarchy::CIRCULANT,
+        &hierarchy::HALVING,
+        &hierarchy::DOUBLING,
+        &hierarchy::RING_2D,
+        &hierarchy::NVLS_RING,
+        &hierarchy::NVLS_CIRCULANT,
+        &hierarchy::RAILS,
     ]
 }
 

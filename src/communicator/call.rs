@@ -31,6 +31,7 @@ impl Call {
             uneven: self.collective.is_uneven(),
             tiles: 1,
             layout: Layout::Flat,
+            switch: false,
         }
     }
 

@@ -164,7 +164,11 @@ impl<'a> Machine<'a> {
     }
 
     fn problem(&self, question: Question) -> Problem {
-        Problem { layout: question.layout, ..Problem::new(question.collective.even(), self.ranks) }
+        Problem {
+            layout: question.layout,
+            switch: self.topology.reduces_in_switch(),
+            ..Problem::new(question.collective.even(), self.ranks)
+        }
     }
 
     fn priced(&self, question: Question) -> Vec<Priced> {
