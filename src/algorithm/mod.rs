@@ -25,7 +25,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use crate::plan::{Order, Plan, Problem, Promise, Stage};
+use crate::plan::{Order, Plan, Problem, Promise, Stage, Through};
 use crate::types::UnknownName;
 
 /// A way to carry out collectives, as a writer of plans.
@@ -64,6 +64,7 @@ pub trait Algorithm: Sync {
             local_chunks: promise.chunks_received,
             messages: promise.chunks_sent,
             pipelined: self.pipelines(),
+            through: Through::Messages,
         }]
     }
 

@@ -208,15 +208,15 @@ fn processors() -> usize {
 }
 
 /// What every rank tells every other before anything is chosen.
-#[derive(Serialize, Deserialize)]
-struct Hello {
-    version: String,
-    algorithm: Option<String>,
-    transport: Option<TransportKind>,
-    require: Option<TransportKind>,
-    shm_bytes: Option<usize>,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) version: String,
+    pub(super) algorithm: Option<String>,
+    pub(super) transport: Option<TransportKind>,
+    pub(super) require: Option<TransportKind>,
+    pub(super) shm_bytes: Option<usize>,
     /// That the rank may use; rank 0's number counts.
-    processors: usize,
+    pub(super) processors: usize,
 }
 
 impl Hello {
@@ -231,17 +231,25 @@ impl Hello {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("plain fields")
     }
 
-    fn decode(rank: Rank, bytes: &[u8]) -> Result<Hello> {
+    pub(super) fn decode(rank: Rank, bytes: &[u8]) -> Result<Hello> {
         serde_json::from_slice(bytes).map_err(|cause| {
-            Error::new(ErrorKind::Rendezvous, format!("rank {rank} speaks another language: {cause}"))
-                .with_peer(rank)
-                .remedy("run the same version of the library on every rank")
+            Error::new(
+                ErrorKind::Rendezvous,
+                format!("rank {rank} speaks another language: {}", excerpt(&cause.to_string())),
+            )
+            .with_peer(rank)
+            .remedy("run the same version of the library on every rank")
         })
     }
+}
+
+/// What another rank wrote, as far as it belongs into a sentence of ours.
+fn excerpt(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
 /// Every rank must run the same version: plans of others need not match ours.
@@ -250,7 +258,11 @@ fn agree(hellos: &[Hello]) -> Result<()> {
         None => Ok(()),
         Some((rank, hello)) => Err(Error::new(
             ErrorKind::Rendezvous,
-            format!("rank {rank} runs version {} and rank 0 version {}", hello.version, hellos[0].version),
+            format!(
+                "rank {rank} runs version {} and rank 0 version {}",
+                excerpt(&hello.version),
+                excerpt(&hellos[0].version)
+            ),
         )
         .with_peer(rank)
         .remedy("run the same version of the library on every rank")),
@@ -281,7 +293,7 @@ impl Origin {
             Origin::Processes(world) => world.ground(id, rank, members, deadline)?,
         };
         let Ground { paths, arena, control, local_ranks } = ground;
-        let transports = paths.iter().map(|path| path.as_ref().map(Path::kind)).collect();
+        let transports = kinds(&paths);
         let links = Links::new(rank, paths, self.connector(id, members));
         let bell = arena.as_ref().map(|(arena, index)| arena.bell(*index));
         let patience = Patience::for_ranks(local_ranks, settings.progress, bell.is_some());
@@ -314,6 +326,8 @@ impl Origin {
             control,
             shared,
             origin: self.clone(),
+            transfers: Vec::new(),
+            counts: [Vec::new(), Vec::new()],
             children: 0,
         })
     }
@@ -353,6 +367,10 @@ impl Origin {
     }
 }
 
+fn kinds(paths: &[Option<Path>]) -> Vec<Option<TransportKind>> {
+    paths.iter().map(|path| path.as_ref().map(Path::kind)).collect()
+}
+
 /// Names a connection or a shared file of a communicator.
 pub(super) fn tag(id: u64, part: u64) -> [u8; 16] {
     let mut tag = [0; 16];
@@ -379,9 +397,10 @@ impl ThreadWorld {
         }
         drop(nurseries);
         let path = |peer: Rank| (peer != rank).then(|| Path::Arena { arena: arena.clone(), own: rank, peer });
+        let paths: Vec<Option<Path>> = (0..size).map(path).collect();
         Ok(Ground {
-            paths: (0..size).map(path).collect(),
-            control: Control::new(id, rank, members.to_vec(), Outlet::Hub(hub), Clock::Real),
+            control: Control::new(id, rank, members.to_vec(), kinds(&paths), Outlet::Hub(hub), Clock::Real),
+            paths,
             arena: Some((arena, rank)),
             local_ranks: size,
         })
@@ -414,10 +433,12 @@ impl ProcessWorld {
             }
             _ => Some(Path::Tcp),
         };
-        let control = Control::new(id, rank, members.to_vec(), Outlet::Mesh(self.world.clone()), Clock::Real);
+        let paths: Vec<Option<Path>> = members.iter().map(path).collect();
+        let outlet = Outlet::Mesh(self.world.clone());
+        let control = Control::new(id, rank, members.to_vec(), kinds(&paths), outlet, Clock::Real);
         self.controls.by_communicator.lock().expect("no panic under this lock").insert(id, Arc::downgrade(&control));
         Ok(Ground {
-            paths: members.iter().map(path).collect(),
+            paths,
             control,
             arena: arena.clone().map(|arena| (arena, index(own).expect("we are local"))),
             local_ranks: members

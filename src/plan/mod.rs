@@ -25,6 +25,8 @@ pub mod chunk;
 pub mod cost;
 pub mod lower;
 pub mod price;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 pub mod simulate;
 pub mod text;
 
@@ -266,6 +268,8 @@ pub struct Stage {
     /// Each rank works on one tile while the next in the chain works on the one before (chains, trees): the last has nothing to do
     /// until the first tile has passed all hops.
     pub pipelined: bool,
+    /// Who folds and copies what stays in the domain.
+    pub through: Through,
 }
 
 /// Short hands for algorithms.

@@ -31,6 +31,8 @@ const HEADER: [&str; 7] = ["collective", "min_bytes", "max_bytes", "min_ranks", 
 const UNITS: [(&str, u32); 3] = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
 /// More rules than anybody writes; overlaps are looked for among all pairs.
 const MOST_RULES: usize = 4096;
+/// A job has at most so many.
+const MOST_RANKS: u64 = u32::MAX as u64;
 
 /// One line of a rules file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -141,7 +143,7 @@ impl<'a> Fields<'a> {
         let named: Collective = collective.1.parse().map_err(unknown(collective))?;
         let one = algorithm::find(algorithm.1).map_err(unknown(algorithm))?;
         let bytes = range(min_bytes, max_bytes, 0, u64::MAX)?;
-        let ranks = range(min_ranks, max_ranks, 1, usize::MAX as u64)?;
+        let ranks = range(min_ranks, max_ranks, 1, MOST_RANKS)?;
         let ranks = *ranks.start() as usize..=*ranks.end() as usize;
         let samples =
             [*ranks.start(), *ranks.end().min(&(ranks.start() + 64)), (*ranks.start()).max(2).min(*ranks.end())];
@@ -163,15 +165,23 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The part of a range that lies between `least` and `most`.
 fn range(
     min: (usize, &str),
     max: (usize, &str),
     least: u64,
     most: u64,
 ) -> std::result::Result<RangeInclusive<u64>, Wrong> {
-    let (start, end) = (number(min, least)?, number(max, most)?);
+    let (given_start, given_end) = (number(min, least)?, number(max, most)?);
+    let (start, end) = (given_start.max(least), given_end.min(most));
     if start > end {
-        return Err((min.0, format!("this rule can never match: {} is more than {}", min.1, max.1)));
+        let shown = |text: &str, given, value: u64| match text {
+            "*" => value.to_string(),
+            _ if given != value => value.to_string(),
+            _ => text.to_owned(),
+        };
+        let (start, end) = (shown(min.1, given_start, start), shown(max.1, given_end, end));
+        return Err((min.0, format!("this rule can never match: {start} is more than {end}")));
     }
     Ok(start..=end)
 }
@@ -206,6 +216,9 @@ mod tests {
             ("all_reduce,1KB,*,*,*,*,ring", "column 12: `1KB` is not a number; write 65536, 64KiB or `*`"),
             ("all_reduce,2KiB,1KiB,*,*,*,ring", "column 12: this rule can never match: 2KiB is more than 1KiB"),
             ("all_reduce,0,*, 9,8,*,ring", "column 17: this rule can never match: 9 is more than 8"),
+            ("all_reduce,0,*,4294967296,*,*,ring", "this rule can never match: 4294967296 is more than 4294967295"),
+            ("all_reduce,0,*,18446744073709551615,18446744073709551615,*,ring", "is more than 4294967295"),
+            ("all_reduce,0,*,0,0,*,ring", "this rule can never match: 1 is more than 0"),
             ("broadcast,0,*,*,*,*,ring", "column 21: this rule can never match: ring answers"),
             ("all_reduce,0,*,*,*,ring", "column 1: 6 fields where"),
             ("all_reduce,0,*,*,*,,ring", "an empty name"),

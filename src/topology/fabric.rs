@@ -1,7 +1,7 @@
 //! All units of a machine and the network between them: routes and resources.
 
 use super::layout::Layout;
-use super::quantity::Constant;
+use super::quantity::{Constant, Origin};
 use super::unit::{Link, LinkClass, Unit};
 
 /// So many units of one kind in a row.
@@ -31,6 +31,38 @@ pub struct Gpu {
     pub memory_bytes_per_s: f64,
 }
 
+/// What well-tuned kernels reach of the rates by the data sheet: shares between 0 and 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reached {
+    /// Of a GPU's link in its domain, by loads and stores or copies.
+    pub domain: f64,
+    /// Of the same link, where a switch adds up and stores to several at once.
+    pub switch: f64,
+    /// Of a NIC.
+    pub network: f64,
+}
+
+impl Reached {
+    /// Of a link of this class.
+    pub fn of(&self, class: LinkClass) -> f64 {
+        match class {
+            LinkClass::NvLink | LinkClass::Host => self.domain,
+            LinkClass::Nic | LinkClass::Network => self.network,
+        }
+    }
+
+    /// How many times as long a byte takes that a switch folds or copies, compared with one of a message.
+    pub fn switch_factor(&self) -> f64 {
+        self.domain / self.switch
+    }
+}
+
+impl Default for Reached {
+    fn default() -> Reached {
+        Reached { domain: 1.0, switch: 1.0, network: 1.0 }
+    }
+}
+
 /// A machine of any size. GPUs are numbered unit after unit; rank r is GPU r unless a placement says otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topology {
@@ -39,6 +71,7 @@ pub struct Topology {
     pub kinds: Vec<Unit>,
     pub runs: Vec<Run>,
     pub network: Network,
+    pub reached: Reached,
     /// Every number that this was made of.
     pub constants: Vec<Constant>,
 }
@@ -52,6 +85,8 @@ pub struct ResourceId(pub u64);
 pub struct Route {
     pub latency_ns: f64,
     pub resources: Vec<ResourceId>,
+    /// How many of the resources are on the sender's side: its own port, its unit's way out.
+    pub outgoing: usize,
     /// Whether it leaves its domain.
     pub crosses: bool,
 }
@@ -82,6 +117,11 @@ impl Topology {
 
     pub fn gpus(&self) -> usize {
         self.runs.iter().map(|run| run.count * self.kinds[run.kind].gpus()).sum()
+    }
+
+    /// The constants that nobody published or measured.
+    pub fn assumed(&self) -> impl Iterator<Item = &Constant> {
+        self.constants.iter().filter(|constant| constant.quantity.origin == Origin::Assumed)
     }
 
     /// The domain of every GPU.
@@ -139,20 +179,25 @@ impl Topology {
     /// How a message goes from one GPU to another; None if it can't.
     pub fn route(&self, from: usize, to: usize) -> Option<Route> {
         let (a, b) = (self.locate(from), self.locate(to));
-        let mut route = Route { latency_ns: 0.0, resources: Vec::new(), crosses: false };
+        let mut route = Route { latency_ns: 0.0, resources: Vec::new(), outgoing: 0, crosses: false };
         if a.unit == b.unit
             && let Some(path) = self.kinds[a.kind].path(a.gpu, b.gpu)
         {
-            self.pass(&mut route, a, path);
+            let (first, rest) = path.split_at(path.len().min(1));
+            self.pass(&mut route, a, first);
+            route.outgoing = route.resources.len();
+            self.pass(&mut route, a, rest);
             return Some(route);
         }
         route.crosses = true;
         self.pass(&mut route, a, self.kinds[a.kind].way_out(a.gpu)?);
         route.latency_ns += self.network.latency_ns;
+        route.outgoing = route.resources.len();
         if self.network.unit_bytes_per_s.is_some() && a.unit != b.unit {
             let spine =
                 |at: Location, way| ResourceId(at.resources + resources_of(&self.kinds[at.kind]) - 2 + way as u64);
             route.resources.extend([spine(a, SPINE_OUT), spine(b, SPINE_IN)]);
+            route.outgoing += 1;
         }
         self.pass(&mut route, b, self.kinds[b.kind].way_in(b.gpu)?);
         Some(route)
@@ -176,6 +221,19 @@ impl Topology {
     /// Numbers above all resources.
     pub fn resources(&self) -> u64 {
         self.runs.iter().map(|run| run.count as u64 * resources_of(&self.kinds[run.kind])).sum()
+    }
+
+    /// The number of a resource among those of its unit's kind, the same in all units of a run.
+    pub fn number_in_unit(&self, id: ResourceId) -> u64 {
+        let mut first = 0;
+        for run in &self.runs {
+            let each = resources_of(&self.kinds[run.kind]);
+            if id.0 < first + run.count as u64 * each {
+                return (id.0 - first) % each;
+            }
+            first += run.count as u64 * each;
+        }
+        panic!("resource {} of {}", id.0, self.resources());
     }
 
     /// Rate, class and name of a resource.
@@ -229,9 +287,14 @@ enum Part<'a> {
 }
 
 impl Resource<'_> {
-    /// Whether it is a link by itself, not a limit that links share.
+    /// Whether it is a link, and not something that several links or GPUs share.
     pub fn is_link(&self) -> bool {
         matches!(self.part, Part::Link(..))
+    }
+
+    /// Whether it is a limit on links that are resources of their own.
+    pub fn is_limit(&self) -> bool {
+        matches!(self.part, Part::Limit(..))
     }
 }
 
@@ -285,6 +348,7 @@ mod tests {
             kinds: vec![rack(4), rack(2)],
             runs: runs.iter().map(|&(kind, count)| Run { kind, count }).collect(),
             network: Network { name: "EFA".to_owned(), latency_ns: 10_000.0, unit_bytes_per_s: Some(150e9) },
+            reached: Reached::default(),
             constants: Vec::new(),
         }
     }

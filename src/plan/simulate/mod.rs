@@ -11,12 +11,14 @@
 //! have beyond the rates of their links.
 
 mod flows;
+mod fold;
 mod path;
 mod programs;
 mod run;
 #[cfg(test)]
 mod tests;
 pub mod trace;
+mod ways;
 
 pub use path::{Leg, Work};
 
@@ -24,7 +26,13 @@ use super::check::Checked;
 use super::chunk::Counts;
 use crate::topology::{LinkClass, Topology};
 use crate::types::Rank;
+use fold::Fold;
+use programs::Programs;
+use run::Run;
 use trace::Slice;
+
+/// More ranks than this are simulated by one of each domain.
+const ALL_RANKS: usize = 2048;
 
 /// What came of a simulation.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +40,8 @@ pub struct Simulated {
     /// Until the last rank is done.
     pub time_ns: f64,
     pub messages: usize,
+    /// Whether one rank of each domain stood for all of it, which did alike; `messages`, paths and slices are of those.
+    pub is_folded: bool,
     /// One for every class of links that bytes passed.
     pub uses: Vec<ClassUse>,
     /// From the start to the end, without gaps: each leg began because the one before it was over.
@@ -59,7 +69,9 @@ pub enum Failed {
     #[error("no link leads from rank {from} to rank {to}")]
     NoRoute { from: Rank, to: Rank },
     #[error("the plan has more than {most} messages, too many to simulate one by one")]
-    TooLarge { most: usize },
+    TooManyMessages { most: usize },
+    #[error("{ranks} ranks are too many to simulate one by one, and the plan's ranks do not do alike in each domain")]
+    TooLarge { ranks: usize },
 }
 
 /// Simulates a plan for buffers of these counts; rank r is GPU r. `slices` gets a slice for every message and step, if it is
@@ -78,6 +90,19 @@ pub fn simulate(
     if ranks > gpus {
         return Err(Failed::TooFewGpus { ranks, gpus });
     }
-    let programs = programs::Programs::new(checked, counts, element_bytes)?;
-    run::Run::new(&programs, topology)?.finish(slices)
+    let fold =
+        if ranks > ALL_RANKS { Some(Fold::of(checked, topology).ok_or(Failed::TooLarge { ranks })?) } else { None };
+    run(checked, topology, counts, element_bytes, fold.as_ref(), slices)
+}
+
+fn run(
+    checked: &Checked,
+    topology: &Topology,
+    counts: &Counts,
+    element_bytes: u64,
+    fold: Option<&Fold>,
+    slices: Option<&mut Vec<Slice>>,
+) -> Result<Simulated, Failed> {
+    let programs = Programs::new(checked, counts, element_bytes, fold)?;
+    Ok(Run::new(&programs, topology, fold)?.finish(slices))
 }

@@ -1,6 +1,7 @@
 //! The lowered programs of all ranks as flat tables: lanes of instructions, links of messages.
 
 use super::Failed;
+use super::fold::Fold;
 use crate::plan::Through;
 use crate::plan::check::Checked;
 use crate::plan::chunk::Counts;
@@ -53,36 +54,49 @@ const MOST_MESSAGES: usize = 1 << 25;
 type LinkKey = (Rank, Rank, u16);
 
 impl Programs {
-    pub(super) fn new(checked: &Checked, counts: &Counts, element_bytes: u64) -> Result<Programs, Failed> {
-        let ranks = checked.plan().problem.ranks;
-        let lowered: Vec<Lowered> = (0..ranks).map(|rank| lower(checked, rank, counts, element_bytes, false)).collect();
+    /// Of all ranks, or of those that stand for all.
+    pub(super) fn new(
+        checked: &Checked,
+        counts: &Counts,
+        element_bytes: u64,
+        fold: Option<&Fold>,
+    ) -> Result<Programs, Failed> {
+        let ranks: Vec<Rank> = match fold {
+            Some(fold) => fold.representatives().collect(),
+            None => (0..checked.plan().problem.ranks).collect(),
+        };
+        let key = |from: Rank, to: Rank, channel: u16| {
+            let (from, to) = fold.map_or((from, to), |fold| fold.link(from, to));
+            (from, to, channel)
+        };
+        let lowered: Vec<(Rank, Lowered)> =
+            ranks.into_iter().map(|rank| (rank, lower(checked, rank, counts, element_bytes, false))).collect();
         let mut programs = Programs { lanes: Vec::new(), steps: Vec::new(), links: Vec::new(), messages: Vec::new() };
         let mut numbers: HashMap<LinkKey, u32> = HashMap::new();
-        for (from, one) in lowered.iter().enumerate() {
+        for (rank, one) in &lowered {
             for (name, posts) in &one.outboxes {
                 let (link, first) = (programs.links.len() as u32, programs.messages.len());
                 if first + posts.len() > MOST_MESSAGES {
-                    return Err(Failed::TooLarge { most: MOST_MESSAGES });
+                    return Err(Failed::TooManyMessages { most: MOST_MESSAGES });
                 }
-                numbers.insert((from, name.peer, name.channel), link);
+                let key = key(*rank, name.peer, name.channel);
+                numbers.insert(key, link);
                 let messages = posts.len() as u32;
-                programs.links.push(Link { from, to: name.peer, first: first as u32, messages });
+                programs.links.push(Link { from: key.0, to: key.1, first: first as u32, messages });
                 programs.messages.extend(posts.iter().map(|post| (post.bytes, link)));
             }
         }
-        for (rank, one) in lowered.iter().enumerate() {
-            programs.add(rank, one, &numbers);
+        for (rank, one) in &lowered {
+            let outboxes = one.outboxes.iter().map(|(name, _)| numbers[&key(*rank, name.peer, name.channel)]);
+            let inboxes = one.inboxes.iter().map(|name| numbers[&key(name.peer, *rank, name.channel)]);
+            let (outboxes, inboxes) = (outboxes.collect::<Vec<_>>(), inboxes.collect::<Vec<_>>());
+            programs.add(*rank, one, &outboxes, &inboxes);
         }
         Ok(programs)
     }
 
-    fn add(&mut self, rank: Rank, lowered: &Lowered, numbers: &HashMap<LinkKey, u32>) {
-        let first_message = |outbox: usize| {
-            let name = lowered.outboxes[outbox].0;
-            self.links[numbers[&(rank, name.peer, name.channel)] as usize].first
-        };
-        let outboxes: Vec<u32> = (0..lowered.outboxes.len()).map(first_message).collect();
-        let inboxes: Vec<u32> = lowered.inboxes.iter().map(|name| numbers[&(name.peer, rank, name.channel)]).collect();
+    fn add(&mut self, rank: Rank, lowered: &Lowered, outboxes: &[u32], inboxes: &[u32]) {
+        let outboxes: Vec<u32> = outboxes.iter().map(|link| self.links[*link as usize].first).collect();
         let mut posts: HashMap<(usize, usize), Vec<u32>> = HashMap::new();
         for (first, (_, all)) in outboxes.iter().zip(&lowered.outboxes) {
             for (index, post) in (0..).zip(all) {
@@ -93,7 +107,7 @@ impl Programs {
             let first = self.steps.len();
             for (index, one) in instructions.iter().enumerate() {
                 let posts = posts.remove(&(lane, index)).unwrap_or_default();
-                self.steps.push(step(one, posts, &outboxes, &inboxes));
+                self.steps.push(step(one, posts, &outboxes, inboxes));
             }
             self.lanes.push(Lane { rank, first, end: self.steps.len() });
         }

@@ -1,12 +1,14 @@
 //! The event loop: lanes that wait for messages, messages that wait for lanes and for each other.
 
 use super::flows::{FlowId, Flows};
+use super::fold::Fold;
 use super::path::{Cause, Leg, Work};
 use super::programs::Programs;
 use super::trace::Slice;
+use super::ways::{self, Used, Way};
 use super::{ClassUse, Failed, Simulated};
 use crate::plan::Through;
-use crate::topology::{LinkClass, ResourceId, Topology};
+use crate::topology::{LinkClass, Topology};
 use crate::types::Rank;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -14,13 +16,12 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 /// A number of a message, step or lane that is none.
 const NONE: u32 = u32::MAX;
 
-/// A route with its resources by the numbers of [`Flows`].
-struct Way {
-    latency_ns: f64,
-    resources: Vec<u32>,
-    slowest: LinkClass,
-    /// Stays where a switch could fold or copy it.
-    in_domain: bool,
+/// The side that the messages of one flow pass together: the sender's if a switch copies, the receiver's if it folds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Once {
+    Neither,
+    Outgoing,
+    Incoming,
 }
 
 #[derive(Clone, Copy)]
@@ -88,8 +89,7 @@ pub(super) struct Run<'a> {
     programs: &'a Programs,
     topology: &'a Topology,
     ways: Vec<Way>,
-    /// The resource behind each number of `flows`.
-    resources: Vec<ResourceId>,
+    used: Vec<Used>,
     flows: Flows,
     /// Messages that travel in each flow.
     cargo: Vec<Vec<u32>>,
@@ -104,33 +104,14 @@ pub(super) struct Run<'a> {
     runnable: Vec<u32>,
     now_ns: f64,
     last: Cause,
+    /// Ranks for which each simulated one stands.
+    places: usize,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(programs: &'a Programs, topology: &'a Topology) -> Result<Run<'a>, Failed> {
+    pub(super) fn new(programs: &'a Programs, topology: &'a Topology, fold: Option<&Fold>) -> Result<Run<'a>, Failed> {
         let mut flows = Flows::default();
-        let mut numbers: HashMap<ResourceId, u32> = HashMap::new();
-        let mut resources = Vec::new();
-        let mut ways = Vec::with_capacity(programs.links.len());
-        for link in &programs.links {
-            let (from, to) = (link.from, link.to);
-            let route = topology.route(from, to).ok_or(Failed::NoRoute { from, to })?;
-            let finite = route.resources.iter().filter(|id| topology.resource(**id).bytes_per_s.is_finite());
-            let slowest = finite.clone().map(|id| topology.resource(*id));
-            let slowest = slowest.min_by(|a, b| a.bytes_per_s.total_cmp(&b.bytes_per_s));
-            let number = |id: &ResourceId| {
-                *numbers.entry(*id).or_insert_with(|| {
-                    resources.push(*id);
-                    flows.add_resource(topology.resource(*id).bytes_per_s)
-                })
-            };
-            ways.push(Way {
-                latency_ns: route.latency_ns,
-                slowest: slowest.map_or(LinkClass::Host, |one| one.class),
-                resources: finite.map(number).collect(),
-                in_domain: !route.crosses,
-            });
-        }
+        let (ways, used) = ways::lay(&programs.links, topology, fold, &mut flows)?;
         let message = Message {
             taker: NONE,
             owner: NONE,
@@ -145,7 +126,7 @@ impl<'a> Run<'a> {
         let lane = |lane: &super::programs::Lane| LaneState { next: lane.first, unmet: 0, cause: Cause::Start };
         Ok(Run {
             ways,
-            resources,
+            used,
             flows,
             cargo: Vec::new(),
             messages: vec![message; programs.messages.len()],
@@ -157,12 +138,13 @@ impl<'a> Run<'a> {
             runnable: Vec::new(),
             now_ns: 0.0,
             last: Cause::Start,
+            places: fold.map_or(1, Fold::places),
             programs,
             topology,
         })
     }
 
-    pub(super) fn finish(mut self, slices: Option<&mut Vec<Slice>>) -> Result<Simulated, Failed> {
+    pub(super) fn finish(mut self, slices: Option<&mut Vec<Slice>>) -> Simulated {
         for lane in (0..self.lanes.len() as u32).rev() {
             self.enter(lane);
         }
@@ -196,7 +178,7 @@ impl<'a> Run<'a> {
         if let Some(slices) = slices {
             self.write_slices(slices);
         }
-        Ok(self.result())
+        self.result()
     }
 
     fn go_on(&mut self) {
@@ -260,7 +242,7 @@ impl<'a> Run<'a> {
         for message in &pulled {
             self.messages[*message as usize].ready_cause = cause;
         }
-        self.flow_of(pulled);
+        self.flow_of(pulled, Once::Incoming);
     }
 
     /// The step of a lane has all that it waits for.
@@ -301,7 +283,7 @@ impl<'a> Run<'a> {
         }
         let by_switch = step.through == Through::Switch && self.topology.reduces_in_switch();
         if by_switch && step.posts.len() > 1 && step.posts.iter().all(|one| self.is_next_in_domain(*one)) {
-            self.flow_of(step.posts.clone());
+            self.flow_of(step.posts.clone(), Once::Outgoing);
             return;
         }
         for &message in &step.posts {
@@ -341,24 +323,31 @@ impl<'a> Run<'a> {
         let state = self.links[link];
         let next = self.programs.links[link].first + state.started;
         if next == message && state.started == state.passed {
-            self.flow_of(vec![message]);
+            self.flow_of(vec![message], Once::Neither);
         }
     }
 
-    fn flow_of(&mut self, messages: Vec<u32>) {
+    fn flow_of(&mut self, messages: Vec<u32>, once: Once) {
         let mut resources: Vec<u32> = Vec::new();
-        let bytes = self.programs.messages[messages[0] as usize].0;
+        let bytes = self.programs.messages[messages[0] as usize].0 as f64;
+        let bytes = if once == Once::Neither { bytes } else { bytes * self.topology.reached.switch_factor() };
         for &message in &messages {
             let link = self.link_of(message);
             self.links[link].started += 1;
             self.messages[message as usize].start_ns = self.now_ns;
-            for resource in &self.ways[link].resources {
-                if messages.len() == 1 || !resources.contains(resource) {
-                    resources.push(*resource);
+            let way = &self.ways[link];
+            let first = message == messages[0];
+            for (side, passed_once) in
+                [(&way.outgoing, once == Once::Outgoing), (&way.incoming, once == Once::Incoming)]
+            {
+                for resource in side {
+                    if first || !passed_once || !resources.contains(resource) {
+                        resources.push(*resource);
+                    }
                 }
             }
         }
-        let flow = self.flows.start(self.now_ns, resources, bytes as f64) as usize;
+        let flow = self.flows.start(self.now_ns, resources, bytes) as usize;
         if flow == self.cargo.len() {
             self.cargo.push(Vec::new());
         }
@@ -403,6 +392,7 @@ impl<'a> Run<'a> {
         Simulated {
             time_ns: self.now_ns,
             messages: self.messages.len(),
+            is_folded: self.places > 1,
             uses: self.uses(),
             critical_path: self.critical_path(),
         }
@@ -410,9 +400,11 @@ impl<'a> Run<'a> {
 
     fn uses(&self) -> Vec<ClassUse> {
         let mut classes: BTreeMap<LinkClass, (ClassUse, usize)> = BTreeMap::new();
-        for (number, id) in (0..).zip(&self.resources) {
+        for (number, Used { id, sharers }) in (0..).zip(&self.used) {
             let resource = self.topology.resource(*id);
             let bytes = self.flows.passed_bytes(number);
+            // Of a resource that several share, each simulated flow stands for all of theirs.
+            let bytes = bytes * *sharers as f64;
             let share = bytes / (resource.bytes_per_s * self.now_ns / 1e9).max(f64::MIN_POSITIVE);
             let unused = ClassUse {
                 class: resource.class,
@@ -425,8 +417,10 @@ impl<'a> Run<'a> {
             if bytes == 0.0 {
                 continue;
             }
-            if resource.is_link() {
-                class.bytes += bytes;
+            if !resource.is_limit() {
+                // A unit's way into the spine is one for all of its ranks.
+                let alike = if resource.is_link() { self.places } else { 1 };
+                class.bytes += bytes * alike as f64;
             }
             *used += 1;
             class.mean_share += (share - class.mean_share) / *used as f64;

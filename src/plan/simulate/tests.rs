@@ -4,7 +4,7 @@ use crate::plan::build::{copy, one, peer, reduce};
 use crate::plan::check::check;
 use crate::plan::price::{Ports, price};
 use crate::plan::{Buffer, Move, Operand, Plan, Problem, Program, Reduction, Step, Through};
-use crate::topology::{Gpu, Link, Network, Node, NodeKind, Run, Unit};
+use crate::topology::{Gpu, Limit, Link, Network, Node, NodeKind, Reached, Run, Unit};
 use crate::types::Collective;
 
 const NVLINK: f64 = 900e9;
@@ -31,6 +31,7 @@ fn machine(units: usize, gpus: usize) -> Topology {
         kinds: vec![Unit::new("unit", nodes, links, Vec::new(), 0)],
         runs: vec![Run { kind: 0, count: units }],
         network: Network { name: "EFA".to_owned(), latency_ns: NIC_NS - 2_000.0, unit_bytes_per_s: None },
+        reached: Reached::default(),
         constants: Vec::new(),
     }
 }
@@ -210,4 +211,46 @@ fn closed_form_and_simulation_agree_where_nobody_is_in_the_way() {
             );
         }
     }
+}
+
+#[test]
+fn one_rank_of_a_domain_stands_for_all_where_they_do_alike() {
+    let shared = |mut on: Topology| {
+        // The NICs of GPUs 0 and 1 share less than both could take, those of 2 and 3 as well.
+        let unit = &on.kinds[0];
+        let nic = |gpu: usize, out: bool| 4 * gpu + if out { 2 } else { 3 };
+        let pair = |pair: usize, out: bool| Limit {
+            name: format!("pair {pair} {out}"),
+            bytes_per_s: 70e9,
+            links: vec![nic(2 * pair, out), nic(2 * pair + 1, out)],
+        };
+        let limits = vec![pair(0, true), pair(0, false), pair(1, true), pair(1, false)];
+        on.kinds[0] = Unit::new("pairs", unit.nodes.clone(), unit.links.clone(), limits, 0);
+        on.network.unit_bytes_per_s = Some(120e9);
+        on
+    };
+    let mut folded = 0;
+    for on in [machine(1, 4), machine(3, 4), machine(4, 4), shared(machine(3, 4))] {
+        let problem = Problem { layout: on.layout(), ..Problem::new(Collective::AllReduce, on.gpus()) };
+        let plans = registry().iter().filter(|one| one.fits(&problem).is_ok()).map(|one| one.plan(&problem));
+        let in_one_domain = (on.units() == 1).then(|| in_switch(problem));
+        for plan in plans.chain(in_one_domain) {
+            let checked = check(&plan).unwrap();
+            let Some(fold) = Fold::of(&checked, &on) else { continue };
+            folded += 1;
+            let counts = Counts::Even(3 << 20);
+            let all = super::run(&checked, &on, &counts, 4, None, None).unwrap();
+            let one = super::run(&checked, &on, &counts, 4, Some(&fold), None).unwrap();
+            assert_eq!(one.messages * 4, all.messages, "{}", plan.algorithm);
+            assert!((one.time_ns / all.time_ns - 1.0).abs() < 1e-6, "{}: {one:#?} {all:#?}", plan.algorithm);
+            for (a, b) in one.uses.iter().zip(&all.uses) {
+                let what = format!("{}: {a:?} {b:?}", plan.algorithm);
+                assert!(
+                    (a.bytes / b.bytes - 1.0).abs() < 1e-6 && (a.busiest_share - b.busiest_share).abs() < 1e-6,
+                    "{what}"
+                );
+            }
+        }
+    }
+    assert!(folded >= 9, "{folded}");
 }
