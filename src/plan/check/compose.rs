@@ -37,10 +37,29 @@ use crate::types::Rank;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Up to here a composed plan is proved whole.
+/// Up to here every plan is proved whole.
 const MOST_RANKS_WHOLE: usize = 64;
-/// From here on a plan that looks alike from all ranks is proved by that.
-const FEWEST_RANKS_BY_ROTATION: usize = 65;
+
+/// How a plan is proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Whole,
+    ByParts,
+    /// Unless it turns out not to look alike from all ranks: then whole.
+    ByRotation,
+}
+
+impl Way {
+    /// How [`prove`] would prove a plan, found out quickly.
+    pub fn of(plan: &Plan) -> Way {
+        match plan.problem.ranks {
+            0..=MOST_RANKS_WHOLE => Way::Whole,
+            _ if !plan.parts().is_empty() => Way::ByParts,
+            _ if rotation::seems_to_fit(plan) => Way::ByRotation,
+            _ => Way::Whole,
+        }
+    }
+}
 
 /// Proves a plan in the way that suits it: whole, by its parts, or by what it looks like from one rank.
 ///
@@ -50,16 +69,13 @@ const FEWEST_RANKS_BY_ROTATION: usize = 65;
 /// # Errors
 /// As [`check`].
 pub fn prove(plan: &Plan) -> Result<Checked, Flaw> {
-    let ranks = plan.problem.ranks;
-    if !plan.parts().is_empty() && ranks > MOST_RANKS_WHOLE {
-        return by_parts(plan);
+    match Way::of(plan) {
+        Way::ByParts => by_parts(plan),
+        Way::ByRotation if let Ok(facts) = rotation::by_rotation(plan) => {
+            Ok(Checked(Arc::new(Proof { plan: plan.clone(), facts, sums: None })))
+        }
+        Way::Whole | Way::ByRotation => check(plan),
     }
-    if ranks >= FEWEST_RANKS_BY_ROTATION
-        && let Ok(facts) = rotation::by_rotation(plan)
-    {
-        return Ok(Checked(Arc::new(Proof { plan: plan.clone(), facts, sums: None })));
-    }
-    check(plan)
 }
 
 fn by_parts(plan: &Plan) -> Result<Checked, Flaw> {
@@ -83,7 +99,7 @@ fn by_parts(plan: &Plan) -> Result<Checked, Flaw> {
 }
 
 impl Facts {
-    fn none() -> Facts {
+    pub(super) fn none() -> Facts {
         Facts {
             hops: 0,
             chunks_sent: 0,

@@ -28,12 +28,7 @@ use view::{Cell, Operand, View};
 /// Why it can't be proved in this way: perhaps it is right all the same, which [`check`](super::check) will tell.
 pub fn by_rotation(plan: &Plan) -> Result<Facts, String> {
     let problem = &plan.problem;
-    let fits = match problem.collective {
-        Collective::AllReduce => plan.blocks as usize == problem.ranks,
-        Collective::AllGather | Collective::ReduceScatter => true,
-        _ => false,
-    };
-    if !fits || problem.tiles != 1 || problem.ranks < 2 {
+    if !fits(plan) {
         return Err(
             "only all-reduces of a block per rank, all-gathers and reduce-scatters look alike from all ranks".into()
         );
@@ -46,6 +41,21 @@ pub fn by_rotation(plan: &Plan) -> Result<Facts, String> {
     facts.hops = apart.hops;
     facts.bit_equal = apart.bit_equal;
     Ok(facts)
+}
+
+fn fits(plan: &Plan) -> bool {
+    let problem = &plan.problem;
+    let blocks_go_round = match problem.collective {
+        Collective::AllReduce => plan.blocks as usize == problem.ranks,
+        Collective::AllGather | Collective::ReduceScatter => true,
+        _ => false,
+    };
+    blocks_go_round && problem.tiles == 1 && problem.ranks > 1
+}
+
+/// Whether the first two ranks and the last do the same, each seen from its place: then it is likely that all do.
+pub(super) fn seems_to_fit(plan: &Plan) -> bool {
+    fits(plan) && view::same(plan, [0, 1, plan.problem.ranks - 1])
 }
 
 /// What a chunk of memory holds, as seen from the rank that has it.

@@ -47,19 +47,7 @@ pub(super) fn common(plan: &Plan) -> Result<(View, Facts), String> {
     let ranks = plan.problem.ranks;
     let mut reader = Reader::new(plan);
     let mut view: Option<(Vec<Move>, Vec<ChunkId>)> = None;
-    let mut facts = Facts {
-        hops: 0,
-        chunks_sent: 0,
-        chunks_received: 0,
-        messages_sent: 0,
-        chunks_reduced: 0,
-        chunks_copied: 0,
-        scratch_chunks: 0,
-        lanes: 1,
-        moves: 0,
-        max_channel: 0,
-        bit_equal: true,
-    };
+    let mut facts = Facts { lanes: 1, ..Facts::none() };
     for rank in 0..ranks {
         let program = plan.program(rank);
         let sizes = |block: &ChunkId| if reader.sizes_differ { reader.ahead(rank, *block) } else { 0 };
@@ -84,6 +72,14 @@ pub(super) fn common(plan: &Plan) -> Result<(View, Facts), String> {
         }
     }
     Ok((View { moves, scratch: scratch.len(), taken_at }, facts))
+}
+
+/// Whether some ranks have the same program.
+pub(super) fn same(plan: &Plan, ranks: [Rank; 3]) -> bool {
+    let mut reader = Reader::new(plan);
+    let mut facts = Facts::none();
+    let views = ranks.map(|rank| reader.read(rank, plan.program(rank), &mut facts));
+    views[0].is_ok() && views[0] == views[1] && views[0] == views[2]
 }
 
 /// What one rank's program costs, as [`Tally`](crate::plan::check) counts it.
