@@ -43,6 +43,10 @@ fn assert_same_text(plan: &Plan) {
     let text = plan.text().to_string();
     let again = parse(&text).unwrap_or_else(|error| panic!("{error} in\n{text}"));
     assert_eq!((&again.algorithm, again.problem, again.blocks), (&plan.algorithm, plan.problem, plan.blocks));
+    assert!(
+        (0..plan.problem.ranks).all(|rank| again.program(rank) == plan.program(rank)),
+        "another program in\n{text}"
+    );
     assert_eq!(again.text().to_string(), text);
 }
 

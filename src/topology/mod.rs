@@ -11,11 +11,14 @@
 
 pub mod bound;
 pub mod fabric;
+pub mod file;
 pub mod host;
 pub mod layout;
 pub mod machines;
 pub mod outline;
 pub mod quantity;
+#[cfg(test)]
+mod random;
 pub mod unit;
 
 pub use fabric::{Gpu, Network, Reached, ResourceId, Route, Run, Topology};

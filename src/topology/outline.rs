@@ -249,7 +249,7 @@ impl Parts {
                 away.push(self.add_link(link(node, member), star.at)?);
             }
         }
-        if let Some(bytes_per_s) = star.shared_bytes_per_s {
+        if let Some(bytes_per_s) = star.shared_bytes_per_s.filter(|_| !towards.is_empty()) {
             for (way, links) in [("out", towards), ("in", away)] {
                 self.limits.push(Limit { name: format!("{base} {way}"), bytes_per_s, links });
             }
@@ -349,7 +349,8 @@ impl Parts {
         let mut places = vec![None; self.nodes.len()];
         let mut nodes = Vec::new();
         for (old, node) in self.nodes.into_iter().enumerate() {
-            if !missing.contains(&old) && (has_link.contains(&old) || !had_link.contains(&old)) {
+            let stays = node.kind == NodeKind::Gpu || has_link.contains(&old) || !had_link.contains(&old);
+            if stays && !missing.contains(&old) {
                 places[old] = Some(nodes.len());
                 nodes.push(node);
             }

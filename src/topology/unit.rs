@@ -193,6 +193,33 @@ impl Unit {
         (as_good > 0).then(|| ways.swap_remove(gpu % as_good))
     }
 
+    /// Which GPUs can be reached over any nodes, other GPUs and the network among them: from the first GPU, or from the network;
+    /// which reach it, if `backward`.
+    pub fn reaches(&self, from_network: bool, backward: bool) -> Vec<bool> {
+        let is_nic = |node: usize| self.nodes[node].kind == NodeKind::Nic;
+        let mut next: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
+        for link in &self.links {
+            let (from, to) = if backward { (link.to, link.from) } else { (link.from, link.to) };
+            next[from].push(to);
+        }
+        let nics = || (0..self.nodes.len()).filter(|node| is_nic(*node));
+        let mut waiting: Vec<usize> = if from_network { nics().collect() } else { vec![0] };
+        let mut reached = vec![false; self.nodes.len()];
+        waiting.iter().for_each(|node| reached[*node] = true);
+        let mut network_reached = false;
+        while let Some(node) = waiting.pop() {
+            let behind_network = (is_nic(node) && !std::mem::replace(&mut network_reached, true)).then(nics);
+            for other in next[node].iter().copied().chain(behind_network.into_iter().flatten()) {
+                if !reached[other] {
+                    reached[other] = true;
+                    waiting.push(other);
+                }
+            }
+        }
+        reached.truncate(self.gpus);
+        reached
+    }
+
     /// Fewer links first, then the wider, then the nearer.
     fn compare(&self, a: &[usize], b: &[usize]) -> std::cmp::Ordering {
         let width = |way: &[usize]| way.iter().map(|link| self.links[*link].bytes_per_s).fold(f64::INFINITY, f64::min);

@@ -69,6 +69,7 @@ impl Expected<'_> {
         let Some((header, rest)) = self.bytes.split_first_chunk::<32>() else { return false };
         let Some((head, len)) = self.sound(header) else { return false };
         assert_eq!(tcp::encode(head, self.number, len), *header);
+        assert!((1..=tcp::FRAME).contains(&len));
         let missing = if self.missing == 0 { head.message_bytes } else { self.missing };
         (self.bytes, self.number, self.left) = (rest, self.number + 1, len);
         (self.head, self.missing) = (head, missing - len as u64);
@@ -114,6 +115,7 @@ pub(crate) fn recorded() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     vec![
         ("data", "whole", [control(255, 0), sent(&[b"0123456789"])].concat()),
         ("data", "in_pieces", [control(2, 50), sent(&[&[1; 64], &[2; 128], &[3; 7]])].concat()),
+        ("data", "repeated", [control(255, 0), sent(&[b"ab"]), sent(&[b"ab"])].concat()),
         ("data", "damaged", [control(0, 33), sent(&[b"ab"]), vec![0; 40]].concat()),
     ]
 }

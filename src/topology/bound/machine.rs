@@ -92,6 +92,11 @@ impl<'a> Machine<'a> {
         self.topology.gpus() as u64
     }
 
+    /// Whether every GPU of the machine is like every other.
+    pub fn all_alike(&self) -> bool {
+        self.used().count() == 1 && self.used().all(|(_, kind)| kind.classes.gpus.contains(&(kind.graph.gpus as u64)))
+    }
+
     /// Whether every shared limit is in the graph.
     pub fn exact(&self) -> bool {
         self.used().all(|(_, kind)| kind.graph.exact)

@@ -219,12 +219,16 @@ fn all_reduce(machine: &Machine) -> Found {
     let mut bounds = Vec::new();
     for division in Division::ALL {
         let each = groups::partition(machine, division, false);
-        bounds.extend(
-            each.iter()
-                .filter(|group| group.gpus < machine.gpus())
-                .map(|group| (1.0 / narrower(group), group.cut.clone())),
-        );
+        let part = each.into_iter().filter(|group| group.gpus < machine.gpus());
+        bounds.extend(part.map(|group| (1.0 / narrower(&group), group.cut)));
         bounds.extend(over_division(&groups::partition(machine, division, true)));
+    }
+    // Every GPU's data reaches all others: where GPUs differ, the narrowest way may be that of no group above.
+    if !machine.all_alike() {
+        bounds.extend([false, true].map(|to_root| {
+            let found = rooted(machine, to_root);
+            (found.s_per_byte, found.cut)
+        }));
     }
     let (s_per_byte, cut) = largest(bounds);
     let both = [Direction::Scatter, Direction::Gather].map(|direction| gathered(machine, direction, true).s_per_byte);
@@ -237,7 +241,7 @@ fn all_reduce(machine: &Machine) -> Found {
         Reached::if_so(
             through_switches(machine).is_some_and(meets),
             "sums in the switches of the domains, exchanged between them, reach it",
-            "a switch that adds up passes each GPU's own share back to it as well, which nothing known avoids",
+            "through a switch that adds up each GPU also sends and receives its own share; nothing known avoids that",
         )
     };
     Found { s_per_byte, cut, reached }
@@ -280,7 +284,11 @@ fn all_to_all(machine: &Machine) -> Found {
         let gpus = group.gpus as f64;
         (gpus * (all - gpus) / (all * narrower(&group)), group.cut)
     });
-    let (s_per_byte, cut) = largest(bounds);
+    // The cut that binds an all-gather may be that of no group.
+    let gathered = gather::all(machine, Direction::Gather);
+    let inside = gathered.rate.gpus as f64;
+    let of_gathered = (inside * (all - inside) / (all * gathered.rate.capacity as f64), gathered.cut);
+    let (s_per_byte, cut) = largest(bounds.chain([of_gathered]));
     let direct = direct::all_to_all(machine).map(|slowest| slowest / all);
     let reached = Reached::if_so(
         direct.is_some_and(|direct| direct <= s_per_byte * (1.0 + 1e-9)),

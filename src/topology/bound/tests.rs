@@ -1,7 +1,8 @@
 use super::*;
 use crate::topology::machines::Request;
 use crate::topology::outline::{Joins, Outline, Star, gpu_names};
-use crate::topology::{LinkClass, Network, Reached, Run, Topology};
+use crate::topology::{LinkClass, Network, NodeKind, Reached, Run, Topology, random};
+use proptest::prelude::*;
 
 /// Units of `gpus` GPUs around a switch and a NIC for each, GB/s.
 fn symmetric(units: usize, gpus: usize, nvlink: f64, nic: f64, reduces: bool) -> Topology {
@@ -189,6 +190,105 @@ fn latency_is_that_of_the_farthest_pair() {
     near(bound(&symmetric(1, 4, 450.0, 50.0, false), Collective::Barrier).unwrap().latency_s, 1e-6);
     let barrier = bound(&machine, Collective::Barrier).unwrap().at(0);
     assert_eq!((barrier.bandwidth_s, barrier.algorithm_bandwidth_gb_per_s()), (0.0, None));
+}
+
+/// Every node of a machine, unit by unit, and its links; limits stay apart.
+struct Expanded {
+    gpus: Vec<bool>,
+    links: Vec<(usize, usize, f64)>,
+    limits: Vec<(f64, Vec<usize>)>,
+}
+
+impl Expanded {
+    fn new(topology: &Topology) -> Expanded {
+        let mut all = Expanded { gpus: vec![false], links: Vec::new(), limits: Vec::new() };
+        let networked = topology.layout().domains(topology.gpus()) > 1;
+        for unit in topology.runs.iter().flat_map(|run| std::iter::repeat_n(&topology.kinds[run.kind], run.count)) {
+            let (node, link) = (all.gpus.len(), all.links.len());
+            all.gpus.extend(unit.nodes.iter().map(|node| node.kind == NodeKind::Gpu));
+            let whole = |rate: f64| rate.round();
+            all.links.extend(unit.links.iter().map(|one| (node + one.from, node + one.to, whole(one.bytes_per_s))));
+            let limits = unit.limits.iter();
+            all.limits
+                .extend(limits.map(|one| (whole(one.bytes_per_s), one.links.iter().map(|one| link + one).collect())));
+            let leaf = all.gpus.len();
+            all.gpus.push(false);
+            if networked {
+                let nics = (0..unit.nodes.len()).filter(|node| unit.nodes[*node].kind == NodeKind::Nic);
+                all.links.extend(nics.flat_map(|nic| [(node + nic, leaf, 1e30), (leaf, node + nic, 1e30)]));
+                let spine = topology.network.unit_bytes_per_s.map_or(1e30, f64::round);
+                all.links.extend([(leaf, 0, spine), (0, leaf, spine)]);
+            }
+        }
+        all
+    }
+
+    /// What a side can send to the other: every limit cuts what its own links do, the sharpest of two that share a link first.
+    fn out(&self, side: u32) -> f64 {
+        let leaves = |link: usize| {
+            let (from, to, _) = self.links[link];
+            side >> from & 1 == 1 && side >> to & 1 == 0
+        };
+        let mut left: Vec<f64> =
+            (0..self.links.len()).map(|link| if leaves(link) { self.links[link].2 } else { 0.0 }).collect();
+        let unlimited: f64 = left.iter().sum();
+        let mut saved = 0.0;
+        for (rate, links) in &self.limits {
+            let sum: f64 = links.iter().map(|link| left[*link]).sum();
+            saved += (sum - rate).max(0.0);
+            links.iter().for_each(|link| left[*link] = 0.0);
+        }
+        unlimited - saved
+    }
+}
+
+/// The least of `out / GPUs` over all sides with some GPUs but not all, by trying every side.
+fn least_rate(all: &Expanded) -> f64 {
+    let nodes = all.gpus.len();
+    let gpus = |side: u32| (0..nodes).filter(|node| all.gpus[*node] && side >> node & 1 == 1).count();
+    let total = gpus(u32::MAX >> (32 - nodes));
+    let sides = (0..1u32 << nodes).filter(|side| (1..total).contains(&gpus(*side)));
+    sides.map(|side| all.out(side) / gpus(side) as f64).fold(f64::INFINITY, f64::min)
+}
+
+/// Machines small enough that every cut can be tried, whose limits all have a place in the graph and share no link.
+fn small_machine() -> impl Strategy<Value = Topology> {
+    random::machine(3).prop_filter("too large", |machine| {
+        let nodes: usize = machine.runs.iter().map(|run| run.count * (machine.kinds[run.kind].nodes.len() + 1)).sum();
+        let apart = machine.kinds.iter().all(|unit| {
+            let mut links: Vec<usize> = unit.limits.iter().flat_map(|limit| limit.links.clone()).collect();
+            links.sort_unstable();
+            links.windows(2).all(|pair| pair[0] != pair[1])
+        });
+        machine.gpus() > 1 && nodes < 16 && apart && Machine::new(machine).exact()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, max_local_rejects: 1 << 20, ..ProptestConfig::default() })]
+
+    /// Limits with a common end cut what they carry whether or not their links cross: so a limit's own node is tried on both sides.
+    #[test]
+    fn the_optimum_of_random_machines_is_that_of_all_cuts(machine in small_machine()) {
+        let rate = least_rate(&Expanded::new(&machine));
+        let found = bound(&machine, Collective::AllGather).unwrap();
+        let expected = 1.0 / (rate * machine.gpus() as f64);
+        prop_assert!((found.s_per_byte / expected - 1.0).abs() < 1e-9, "{found:?}, by all cuts {expected}");
+    }
+
+    #[test]
+    fn bounds_of_random_machines_keep_their_order(machine in random::machine(6)) {
+        let of = |collective| bound(&machine, collective).unwrap().s_per_byte;
+        let gathered = of(Collective::AllGather) + of(Collective::ReduceScatter);
+        let sent = [Collective::Broadcast, Collective::Reduce, Collective::Gather, Collective::Scatter].map(of);
+        let reduced = of(Collective::AllReduce);
+        prop_assert!(reduced <= gathered * (1.0 + 1e-9), "all_reduce is no more than its two halves");
+        // From a root, to a root and back: an all-reduce does both.
+        prop_assert!(sent[0].max(sent[1]) <= reduced * (1.0 + 1e-9), "{sent:?} {reduced}");
+        prop_assert!(sent[2] <= of(Collective::AllGather) * (1.0 + 1e-9));
+        prop_assert!(sent[3] <= of(Collective::ReduceScatter) * (1.0 + 1e-9));
+        prop_assert!(of(Collective::AllToAll) > 0.0 || machine.gpus() == 1);
+    }
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub enum Sum {
 }
 
 impl Sum {
+    pub const ALL: [Sum; 5] = [Sum::NvLink, Sum::Nic, Sum::NicBothWays, Sum::NicOfHost, Sum::Memory];
+
     pub const fn name(self) -> &'static str {
         match self {
             Sum::NvLink => "NVLink of a unit, both directions",
