@@ -33,7 +33,7 @@ use super::flaw::Place;
 use super::{Checked, Facts, Flaw, Proof, check, rotation, rules};
 use crate::plan::chunk::{ChunkId, Grid};
 use crate::plan::{Move, Operand, Part, Plan, Program, Span, Step};
-use crate::types::Rank;
+use crate::types::{Collective, Rank};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -240,7 +240,14 @@ fn messages(grid: &Grid, rank: Rank, program: &Program, operands: fn(&Move) -> &
     for step in program.lanes.iter().flatten() {
         match step {
             Step::Move(one) => add(one, 0),
-            Step::Repeat { count, body } => (0..*count).for_each(|round| body.iter().for_each(|one| add(one, round))),
+            // Blocks that pass from one to another's place need not lie at equal distances in both.
+            Step::Repeat { count, body } if grid.collective == Collective::AllToAll => {
+                (0..*count).for_each(|round| body.iter().for_each(|one| add(one, round)));
+            }
+            // Elsewhere both ends repeat alike: the first round and the last tell all.
+            Step::Repeat { count, body } => {
+                [0, count.saturating_sub(1)].iter().for_each(|round| body.iter().for_each(|one| add(one, *round)));
+            }
         }
     }
     all
@@ -249,7 +256,7 @@ fn messages(grid: &Grid, rank: Rank, program: &Program, operands: fn(&Move) -> &
 fn load(grid: &Grid, rank: Rank, span: &Span, round: u32, scratch: &[ChunkId]) -> Load {
     let first = span.start + round * span.stride;
     let mut runs = Load::new();
-    if span.buffer != crate::plan::Buffer::Scratch && !matches!(grid.collective, crate::types::Collective::AllToAll) {
+    if span.buffer != crate::plan::Buffer::Scratch && grid.collective != Collective::AllToAll {
         return vec![(grid.chunk_id(rank, span.buffer, first, scratch), span.len)];
     }
     for index in first..first + span.len {

@@ -135,7 +135,7 @@ impl Reader {
             let Step::Move(one) = step else { return Err("a step is repeated".to_owned()) };
             let at = Place { rank, lane: 0, step: index as u32, inside: None };
             let context = rules::Context { grid: &self.grid, uneven: self.uneven, scratch: &scratch };
-            rules::check_move(&context, at, &one, 1).map_err(|flaw| flaw.to_string())?;
+            rules::check_operands(&context, at, &one, 1).map_err(|flaw| flaw.to_string())?;
             messages += self.note_messages(rank, &one, &scratch, &runs)?;
             facts.moves += 1;
             let one = self.from_here(rank, &one);
