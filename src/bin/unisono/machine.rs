@@ -2,8 +2,8 @@
 
 use crate::failure::{BAD_ARGUMENTS, Failure};
 use crate::size;
-use unisono::topology::Topology;
 use unisono::topology::machines::Request;
+use unisono::topology::{Topology, file};
 use unisono::{Collective, DType};
 
 #[derive(clap::Args, Clone, Debug)]
@@ -44,6 +44,9 @@ pub struct Question {
 
 impl Machine {
     pub fn topology(&self) -> Result<Topology, Failure> {
+        if self.on.ends_with(".toml") {
+            return self.described();
+        }
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let request = Request {
             machine: &self.on,
@@ -53,5 +56,17 @@ impl Machine {
             cores,
         };
         request.topology().map_err(|refused| Failure::new(BAD_ARGUMENTS, refused.to_string()))
+    }
+
+    /// The machine of a file, which says itself how much there is of it.
+    fn described(&self) -> Result<Topology, Failure> {
+        if self.units != 1 || self.gpus_per_unit.is_some() || self.nic_gbps_per_gpu.is_some() {
+            let told =
+                "--on: a file says itself how many units and GPUs there are and what their NICs carry; change it there";
+            return Err(Failure::new(BAD_ARGUMENTS, told));
+        }
+        let text = std::fs::read_to_string(&self.on)
+            .map_err(|error| Failure::new(BAD_ARGUMENTS, format!("cannot read the machine {}: {error}", self.on)))?;
+        file::parse(&self.on, &text).map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))
     }
 }

@@ -103,5 +103,5 @@ impl Arguments {
 fn read_rules(path: &str) -> Result<Rules, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::new(FAILED, format!("cannot read the rules of {path}: {error}")))?;
-    Ok(Rules::parse(path, &text)?)
+    Rules::parse(path, &text).map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))
 }
