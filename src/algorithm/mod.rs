@@ -16,6 +16,7 @@ mod dissemination;
 mod doubling;
 mod halving;
 mod hierarchy;
+mod pat;
 mod power;
 mod ring;
 mod switch;
@@ -51,21 +52,7 @@ pub trait Algorithm: Sync {
     ///
     /// Unless the algorithm says otherwise: one stage, of which as much crosses as there can, where there are several domains.
     fn stages(&self, problem: &Problem) -> Vec<Stage> {
-        let promise = self.promise(problem);
-        let chunks = promise.chunks_sent.max(promise.chunks_received);
-        let crosses = problem.layout.domains(problem.ranks) > 1;
-        let (inside, crossing) =
-            if crosses { ((0, 0), (promise.hops, chunks)) } else { ((promise.hops, chunks), (0, 0)) };
-        vec![Stage {
-            hops: inside.0,
-            chunks: inside.1,
-            crossing_hops: crossing.0,
-            crossing_chunks: crossing.1,
-            local_chunks: promise.chunks_received,
-            messages: promise.chunks_sent,
-            pipelined: self.pipelines(),
-            through: Through::Messages,
-        }]
+        one_stage(self.promise(problem), self.pipelines(), problem)
     }
 
     /// The declared order of addition of a chunk of a reducing collective, written apart from the plan.
@@ -73,6 +60,23 @@ pub trait Algorithm: Sync {
     /// # Panics
     /// If the algorithm serves no collective that reduces.
     fn order(&self, problem: &Problem, chunk: u32) -> Order;
+}
+
+/// All in one stage, of which as much crosses as there can.
+fn one_stage(promise: Promise, pipelined: bool, problem: &Problem) -> Vec<Stage> {
+    let chunks = promise.chunks_sent.max(promise.chunks_received);
+    let crosses = problem.layout.domains(problem.ranks) > 1;
+    let (inside, crossing) = if crosses { ((0, 0), (promise.hops, chunks)) } else { ((promise.hops, chunks), (0, 0)) };
+    vec![Stage {
+        hops: inside.0,
+        chunks: inside.1,
+        crossing_hops: crossing.0,
+        crossing_chunks: crossing.1,
+        local_chunks: promise.chunks_received,
+        messages: promise.chunks_sent,
+        pipelined,
+        through: Through::Messages,
+    }]
 }
 
 /// Every algorithm.
@@ -91,6 +95,7 @@ pub fn registry() -> &'static [&'static dyn Algorithm] {
         &circulant::Circulant,
         &chain::Chain,
         &dissemination::Dissemination,
+        &pat::Pat,
         &switch::Nvls,
         &hierarchy::RING,
         &hierarchy::CIRCULANT,

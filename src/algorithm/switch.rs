@@ -57,7 +57,9 @@ impl Algorithm for Nvls {
     }
     fn stages(&self, problem: &Problem) -> Vec<Stage> {
         let (others, tiles) = (problem.ranks as u64 - 1, u64::from(problem.tiles));
-        let stage = Stage { hops: 1, chunks: others * tiles, local_chunks: tiles, messages: tiles, ..Stage::default() };
+        let through = Through::Switch;
+        let (chunks, local_chunks) = (others * tiles, tiles);
+        let stage = Stage { hops: 1, chunks, local_chunks, messages: tiles, through, ..Stage::default() };
         match problem.collective {
             _ if others == 0 => Vec::new(),
             Collective::AllReduce => vec![stage; 2],

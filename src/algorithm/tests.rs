@@ -10,6 +10,7 @@ use crate::plan::check::{check, keeps_promise};
 use crate::plan::chunk::ChunkId;
 use crate::plan::text::tests::assert_golden;
 use crate::plan::{Plan, Problem};
+use crate::topology::Layout;
 use crate::types::Collective;
 use interpreter::{Machine, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -116,6 +117,7 @@ fn every_mutant_is_rejected_or_equivalent() {
             let last_root = |problem: &Problem| !problem.collective.has_root() || problem.root + 1 == problem.ranks;
             problems(*algorithm, 3..=4, tiles).filter(last_root).map(|problem| algorithm.plan(&problem))
         })
+        .chain(hierarchy::smallest())
         .collect();
     let report = mutate::try_all(&plans, 0..2);
     println!("{} plans\n{report}", plans.len());
@@ -140,6 +142,9 @@ fn small_plans_read_as_in_their_golden_files() {
     golden("bruck", Collective::AllGather, 3, 1);
     golden("bruck", Collective::AllToAll, 4, 1);
     golden("binomial", Collective::Gather, 4, 1);
+    golden("pat", Collective::ReduceScatter, 4, 1);
+    let problem = Problem { layout: Layout::Blocks(2), tiles: 2, ..Problem::new(Collective::AllReduce, 4) };
+    assert_golden(&super::find("hierarchical_ring").unwrap().plan(&problem), "hierarchical_ring_all_reduce_2x2");
 }
 
 #[test]

@@ -22,16 +22,16 @@ pub struct Call {
 }
 
 impl Call {
-    /// What selection is asked; it sets the tiles itself.
-    pub fn problem(&self, ranks: usize) -> Problem {
+    /// What selection is asked; it sets the tiles itself. Who names an algorithm gets it, by messages where it counts on a switch.
+    pub fn problem(&self, ranks: usize, layout: Layout) -> Problem {
         Problem {
             collective: self.collective.even(),
             ranks,
             root: self.root,
             uneven: self.collective.is_uneven(),
             tiles: 1,
-            layout: Layout::Flat,
-            switch: false,
+            layout,
+            switch: self.algorithm.is_some(),
         }
     }
 

@@ -657,11 +657,11 @@ impl Communicator {
         if let Some(name) = options.algorithm {
             let one = algorithm::find(name).map_err(Error::from)?;
             // What the engine refuses ends the communicator, so a wrong argument must not come so far.
-            one.fits(&call.problem(self.size)).map_err(|reason| {
+            call.algorithm = Some(one.name());
+            one.fits(&call.problem(self.size, self.layout)).map_err(|reason| {
                 self.invalid(format!("algorithm {name} does not fit: {reason}"))
                     .remedy("leave the choice to the library, or take another algorithm")
             })?;
-            call.algorithm = Some(one.name());
         }
         let memory = match buffers {
             Buffers::Apart(input, output) => Memory::new(input.as_ptr().cast(), output.as_mut_ptr().cast()),

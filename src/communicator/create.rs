@@ -4,12 +4,13 @@ use super::diagnostics::warn_of_unknown_variables;
 use super::engine::Engine;
 use super::settings::{Patience, Settings};
 use super::{Communicator, Progress, Shared};
-use crate::bootstrap::{ControlSink, Job, World};
+use crate::bootstrap::{ControlSink, HostId, Job, World};
 use crate::clock::Clock;
 use crate::control::{Control, Hub, Outlet, communicator_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::links::{Links, Path};
 use crate::select::Context;
+use crate::topology::Layout;
 use crate::topology::host::Constants;
 use crate::transport::arena::{Arena, Reach};
 use crate::transport::memory::{self, Mapping};
@@ -300,8 +301,10 @@ impl Origin {
         let timeout = settings.timeout();
         let size = members.len();
         let diagnostics = settings.diagnostics.clone();
-        let engine =
+        let layout = self.layout(members);
+        let mut engine =
             Engine::new(rank, links, control.clone(), bell.clone(), patience, context.clone(), diagnostics.clone());
+        engine.layout = layout;
         let generation = crate::fork::generation();
         let shared = Arc::new(Shared {
             engine: Mutex::new(engine),
@@ -322,6 +325,7 @@ impl Origin {
             transports,
             shared_bytes: arena.map_or(0, |(arena, _)| arena.bytes()),
             context,
+            layout,
             diagnostics,
             control,
             shared,
@@ -342,6 +346,17 @@ impl Origin {
                 })
             }
         }
+    }
+
+    /// Which members share a host; all of them find the same.
+    fn layout(&self, members: &[Rank]) -> Layout {
+        let Origin::Processes(world) = self else { return Layout::Flat };
+        let mut known: HashMap<&HostId, u32> = HashMap::new();
+        let host = |member: &Rank| {
+            let next = known.len() as u32;
+            *known.entry(&world.world.peer(*member).host).or_insert(next)
+        };
+        Layout::of(&members.iter().map(host).collect::<Vec<u32>>())
     }
 
     /// The transport of the slowest pair; None for a world of one rank.

@@ -18,6 +18,7 @@ use crate::fork;
 use crate::plan::lower::{self, Lowered};
 use crate::reduce::Kernel;
 use crate::select::{Context, Selector};
+use crate::topology::Layout;
 use crate::transport::arena::Bell;
 use crate::types::{Collective, Rank, ReduceOp};
 use std::cell::RefCell;
@@ -41,6 +42,8 @@ pub struct Engine {
     pub bell: Option<Bell>,
     pub patience: Patience,
     pub context: Arc<Context>,
+    /// Which ranks share a host.
+    pub layout: Layout,
     pub diagnostics: Diagnostics,
     recorded: bool,
     pub sequence: u64,
@@ -111,6 +114,7 @@ impl Engine {
             bell,
             patience,
             context,
+            layout: Layout::Flat,
             diagnostics,
             recorded: false,
             sequence: 0,
@@ -174,7 +178,7 @@ impl Engine {
 
     fn make_shape(&mut self, call: &Call, timeout: Duration) -> Result<Shape> {
         let bytes = call.bytes(self.size);
-        let checked = Selector::choose(&self.context, call.problem(self.size), bytes, call.algorithm)?;
+        let checked = Selector::choose(&self.context, call.problem(self.size, self.layout), bytes, call.algorithm)?;
         // Pre-multiplied input lies in memory of its own, so it is in place no longer.
         let scale = matches!(call.op, Some(ReduceOp::PreMulSum(_)));
         let in_place = call.in_place && !scale;

@@ -36,6 +36,7 @@ use crate::control::recorder::RecordedOperation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::select::{self, Context, Explanation};
+use crate::topology::Layout;
 use crate::transport::arena::Bell;
 use crate::types::{Collective, DType, Rank, TransportKind};
 use create::Origin;
@@ -75,6 +76,8 @@ pub struct Communicator {
     transports: Vec<Option<TransportKind>>,
     shared_bytes: usize,
     context: Arc<Context>,
+    /// Which ranks share a host.
+    layout: Layout,
     diagnostics: Diagnostics,
     control: Arc<Control>,
     shared: Arc<Shared>,
@@ -276,7 +279,7 @@ impl Communicator {
         let counts = crate::plan::chunk::Counts::Even(0);
         let (dtype, op) = (DType::U8, None);
         let call = call::Call { collective, dtype, op, counts, root: 0, in_place: false, algorithm: None };
-        select::explain(&self.context, call.problem(self.size), bytes)
+        select::explain(&self.context, call.problem(self.size, self.layout), bytes)
     }
 
     /// The last operations of this rank, oldest first: the record that is always on. It keeps the last 256 collectives, and as

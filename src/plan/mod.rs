@@ -163,6 +163,8 @@ pub struct Plan {
     /// Into how many blocks buffers are cut where the collective leaves it open (all-reduce, broadcast, reduce): see
     /// [`chunk::Grid`].
     pub blocks: u32,
+    /// What it is composed of, if it is: see [`check::compose`].
+    parts: Arc<[Part]>,
     program: Arc<dyn Fn(Rank) -> Program + Send + Sync>,
 }
 
@@ -174,7 +176,17 @@ impl Plan {
         blocks: u32,
         program: impl Fn(Rank) -> Program + Send + Sync + 'static,
     ) -> Plan {
-        Plan { algorithm: algorithm.to_owned(), problem, blocks, program: Arc::new(program) }
+        Plan { algorithm: algorithm.to_owned(), problem, blocks, parts: Arc::new([]), program: Arc::new(program) }
+    }
+
+    /// The plan, known to be composed of these parts in this order by the rule of [`check::compose`].
+    pub fn composed_of(self, parts: Vec<Part>) -> Plan {
+        Plan { parts: parts.into(), ..self }
+    }
+
+    /// What the plan is composed of; empty if it is not composed.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     /// What `rank` does.
@@ -186,6 +198,23 @@ impl Plan {
     pub fn grid(&self) -> chunk::Grid {
         chunk::Grid::new(&self.problem, self.blocks)
     }
+}
+
+/// A stage of a composed plan: in every group of some ranks (a domain, a rail) a factor's plan runs, its ranks and chunks renamed.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// One factor for each kind of group.
+    pub factors: Vec<Plan>,
+    /// How many chunks of the whole's tile one chunk of the factor is, at most.
+    pub chunks: u64,
+    /// Whether what is one message of the factor is one of the whole; else each chunk of the whole travels by itself.
+    pub joins: bool,
+    /// Of how many groups a rank is a member, at most, and how many groups there are.
+    pub runs: u64,
+    pub groups: u64,
+    /// Whether one hop of the stage passes beside the stages of other tiles: its first sends are brought forward, or its last receipts
+    /// put off.
+    pub overlaps: bool,
 }
 
 impl fmt::Debug for Plan {

@@ -126,7 +126,8 @@ fn crossing(topology: &Topology, unit: &Unit) -> Option<Port> {
 /// The time of stages with chunks of so many bytes, of which every block has `tiles`.
 ///
 /// Every hop of every stage takes its latency once. Of the bytes, each stage's first tile has the way to itself; the other tiles
-/// overlap with those of other stages, until the port that has most to pass over all stages is busy all the time.
+/// overlap with those of other stages, until the port that has most to pass over all stages is busy all the time. A tile goes through a
+/// stage in its turn: the next begins when it is through, but for one hop in a domain, which passes while others are at work.
 pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> Price {
     let ns_per_byte = |port: &Option<Port>| port.as_ref().map_or(0.0, |port| 1e9 / port.bytes_per_s);
     let latency = |port: &Option<Port>| port.as_ref().map_or(0.0, |port| port.latency_ns);
@@ -136,6 +137,7 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
     let local_ns = 2.0 * chunk_bytes / ports.memory_bytes_per_s * 1e9;
     let mut total = Sums::default();
     let (mut serial_ns, mut fill_ns) = (0.0, 0.0);
+    let (mut turn_inside_ns, mut turn_crossing_ns) = (0.0, 0.0);
     for stage in stages {
         let factor = if stage.through == Through::Switch { ports.switch_factor } else { 1.0 };
         let one = Sums {
@@ -154,12 +156,23 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
             };
             fill_ns += f64::from(hops) * inside_ns + f64::from(crossing_hops) * crossing_ns;
         }
+        if !stage.pipelined && stage.crossing_hops == 0 {
+            turn_inside_ns += f64::from(stage.hops.saturating_sub(1)) * latency(&ports.inside);
+        } else if !stage.pipelined {
+            turn_crossing_ns += one.latency_ns;
+        }
         total.latency_ns += one.latency_ns;
         total.inside_ns += one.inside_ns;
         total.crossing_ns += one.crossing_ns;
         total.local_ns += one.local_ns;
     }
     let overlap = if stages.len() > 1 { 1.0 - 1.0 / f64::from(tiles) } else { 0.0 };
+    let in_turn = Sums {
+        inside_ns: total.inside_ns + turn_inside_ns * f64::from(tiles),
+        crossing_ns: total.crossing_ns + turn_crossing_ns * f64::from(tiles),
+        ..total
+    };
+    total.latency_ns += (in_turn.bytes_ns() - total.bytes_ns()) * overlap;
     let bandwidth_ns = serial_ns * (1.0 - overlap) + total.bytes_ns() * overlap + fill_ns;
     let terms = [
         (total.latency_ns, Bottleneck::Latency),
@@ -171,7 +184,7 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
     Price { latency_ns: total.latency_ns, bandwidth_ns, bottleneck }
 }
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Sums {
     latency_ns: f64,
     inside_ns: f64,

@@ -8,10 +8,11 @@ pub mod rules;
 
 use crate::algorithm::{self, Algorithm};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::check::{Checked, check};
+use crate::plan::check::compose::Way;
+use crate::plan::check::{Checked, prove};
 use crate::plan::cost::{self, Price, Work};
 use crate::plan::price::Bottleneck;
-use crate::plan::{Move, Operand, Problem, Program, Step};
+use crate::plan::{Move, Operand, Plan, Problem, Program, Step};
 use crate::topology::host::Constants;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -26,6 +27,10 @@ const PROOF_LIMIT_NS: f64 = 2e9;
 /// all-reduces on 2 cores of an Intel Xeon (Emerald Rapids class, virtual machine), November 2026: within a factor of 2.
 const PROOF_NS_PER_MESSAGE: f64 = 2000.0;
 const PROOF_NS_PER_CHUNK: f64 = 450.0;
+
+/// The same of proofs by rotation.
+const ROTATION_NS_PER_MESSAGE: f64 = 1000.0;
+const ROTATION_NS_PER_CHUNK_AND_RANK: f64 = 0.5;
 
 /// What the ranks of a communicator agree on before they choose anything: rank 0's view, adopted by all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,27 +125,68 @@ fn prefer_what_is_proved_soon(candidates: &mut [Candidate], problem: Problem) ->
     Ok(())
 }
 
-/// About how long the proof of a plan takes, from its promise and the programs of a few ranks.
+/// About how long the proof of a plan takes.
 fn proof_ns(one: &dyn Algorithm, problem: &Problem) -> f64 {
-    const SAMPLES: usize = 8;
-    let (plan, promise, ranks) = (one.plan(problem), one.promise(problem), problem.ranks as f64);
-    let sampled = (0..SAMPLES).map(|part| messages_sent(&plan.program(part * problem.ranks / SAMPLES))).sum::<u64>();
-    let messages = sampled as f64 / SAMPLES as f64;
-    let chunks = promise.chunks_sent.max(promise.chunks_received) as f64;
-    ranks * (messages * PROOF_NS_PER_MESSAGE + chunks * PROOF_NS_PER_CHUNK)
+    plan_proof_ns(&one.plan(problem))
 }
 
-fn messages_sent(program: &Program) -> u64 {
-    let sent = |one: &Move| {
-        one.destinations.iter().filter(|destination| matches!(destination, Operand::Peer { .. })).count() as u64
+/// From the programs of a few ranks and the way in which the plan will be proved.
+fn plan_proof_ns(plan: &Plan) -> f64 {
+    const SAMPLES: usize = 8;
+    let ranks = plan.problem.ranks;
+    let work = |samples: usize| {
+        let sampled = (0..samples).map(|part| Sent::by(&plan.program(part * ranks / samples)));
+        let all = sampled.reduce(|one, other| one.plus(other)).expect("there are samples");
+        (all.messages as f64 / samples as f64, all.chunks as f64 / samples as f64)
     };
-    let steps = program.lanes.iter().flatten();
-    steps
-        .map(|step| match step {
+    let all_ranks = ranks as f64;
+    match Way::of(plan) {
+        Way::Whole => {
+            let (messages, chunks) = work(SAMPLES);
+            all_ranks * (messages * PROOF_NS_PER_MESSAGE + chunks * PROOF_NS_PER_CHUNK)
+        }
+        Way::ByRotation => {
+            let (messages, chunks) = work(1);
+            all_ranks * messages * ROTATION_NS_PER_MESSAGE + chunks * all_ranks * ROTATION_NS_PER_CHUNK_AND_RANK
+        }
+        Way::ByParts => {
+            // The programs of a few ranks and of all their peers are compared besides.
+            let (messages, _) = work(1);
+            let factors = plan.parts().iter().flat_map(|part| &part.factors);
+            factors.map(plan_proof_ns).sum::<f64>() + 2.0 * messages * messages * ROTATION_NS_PER_MESSAGE
+        }
+    }
+}
+
+/// What one rank sends.
+struct Sent {
+    messages: u64,
+    chunks: u64,
+}
+
+impl Sent {
+    fn plus(self, other: Sent) -> Sent {
+        Sent { messages: self.messages + other.messages, chunks: self.chunks + other.chunks }
+    }
+
+    fn by(program: &Program) -> Sent {
+        let sent = |one: &Move| {
+            let peers = one.destinations.iter().filter(|one| matches!(one, Operand::Peer { .. })).count() as u64;
+            let len = one.sources.iter().chain(&one.destinations).find_map(|operand| match operand {
+                Operand::Local(span) => Some(u64::from(span.len)),
+                Operand::Peer { .. } => None,
+            });
+            Sent { messages: peers, chunks: peers * len.unwrap_or(0) }
+        };
+        let of_step = |step: &Step| match step {
             Step::Move(one) => sent(one),
-            Step::Repeat { count, body } => u64::from(*count) * body.iter().map(sent).sum::<u64>(),
-        })
-        .sum()
+            Step::Repeat { count, body } => {
+                let once = body.iter().map(sent).fold(Sent { messages: 0, chunks: 0 }, Sent::plus);
+                Sent { messages: u64::from(*count) * once.messages, chunks: u64::from(*count) * once.chunks }
+            }
+        };
+        program.lanes.iter().flatten().map(of_step).fold(Sent { messages: 0, chunks: 0 }, Sent::plus)
+    }
 }
 
 /// A promise so far from the best is not worth a proof: what the proof counts besides changes a price by less.
@@ -233,7 +279,7 @@ impl Selector {
         let cell = proved.lock().expect("no panic under this lock").entry((name, problem)).or_default().clone();
         let prove = || {
             let one = algorithm::find(name)?;
-            Ok(check(&one.plan(&problem))?)
+            Ok(prove(&one.plan(&problem))?)
         };
         cell.get_or_init(prove).clone()
     }
@@ -259,7 +305,7 @@ mod tests {
             assert_eq!((&chosen.name, &chosen.rejected), (&explanation.chosen, &None), "{collective} of {bytes} bytes");
             let problem = Problem { tiles: chosen.tiles, ..Problem::new(collective, 1000) };
             let plan = algorithm::find(&chosen.name).unwrap().plan(&problem);
-            let messages = messages_sent(&plan.program(1)).max(messages_sent(&plan.program(500)));
+            let messages = Sent::by(&plan.program(1)).messages.max(Sent::by(&plan.program(500)).messages);
             assert!(messages < 500, "{collective} of {bytes} bytes: {} sends {messages} messages", chosen.name);
         }
     }
@@ -275,10 +321,10 @@ mod tests {
             bottleneck: None,
             rejected: None,
         };
-        let mut candidates = ["ring", "recursive_doubling", "one_shot"].map(named);
+        let mut candidates = ["two_shot", "recursive_doubling", "one_shot"].map(named);
         let problem = Problem::new(Collective::AllReduce, 1000);
         prefer_what_is_proved_soon(&mut candidates, problem).unwrap();
-        assert_eq!(candidates.each_ref().map(|one| &*one.name), ["recursive_doubling", "ring", "one_shot"]);
+        assert_eq!(candidates.each_ref().map(|one| &*one.name), ["recursive_doubling", "two_shot", "one_shot"]);
         let told = candidates[1].rejected.as_ref().unwrap();
         assert!(told.starts_with("its proof among 1000 ranks would take about "), "{told}");
         let forced = explained(Collective::AllReduce, 1000, 1 << 30, Some("ring"));

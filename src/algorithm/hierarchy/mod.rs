@@ -162,7 +162,8 @@ impl Algorithm for Hierarchy {
     fn plan(&self, problem: &Problem) -> Plan {
         let whole = Whole::new(problem, &self.factors(problem));
         let blocks = whole.slots.width as u32 * whole.pieces;
-        Plan::new(self.name, *problem, blocks, move |rank| whole.program(rank))
+        let parts = whole.parts();
+        Plan::new(self.name, *problem, blocks, move |rank| whole.program(rank)).composed_of(parts)
     }
 
     fn promise(&self, problem: &Problem) -> Promise {
@@ -377,20 +378,17 @@ impl Costs<'_> {
             raise(&mut inside[1], parts[1]);
             raise(&mut between, self.between(domain, local));
         }
+        let through = if self.hierarchy.inside == Inside::Switch { Through::Switch } else { Through::Messages };
         let domain_stage = |traffic: Traffic| {
-            let through_switch = self.hierarchy.inside == Inside::Switch;
-            // The busier direction is the same: what everyone has to send when folding, what everyone has to get when gathering.
-            let chunks = traffic.0.max(traffic.1) * tiles;
-            let messages = u64::from(self.inner_hops()).max(self.slots.width as u64 - 1) * tiles;
+            // A switch adds up the others' chunks; what is left is the rank's own part.
+            let added = if through == Through::Switch { traffic.1 / (self.slots.width as u64 - 1) } else { traffic.1 };
             Stage {
                 hops: self.inner_hops(),
-                chunks,
-                local_chunks: if through_switch {
-                    traffic.0.min(traffic.1) / (self.slots.width as u64 - 1).max(1) * tiles
-                } else {
-                    traffic.1 * tiles
-                },
-                messages,
+                // Everyone has to send all but its own when folding, and to get as much when gathering.
+                chunks: traffic.0.max(traffic.1) * tiles,
+                local_chunks: added * tiles,
+                messages: (self.slots.width as u64 - 1) * tiles,
+                through,
                 ..Stage::default()
             }
         };

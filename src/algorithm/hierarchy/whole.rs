@@ -4,7 +4,7 @@ use super::embed::{Embedding, Run, Unit};
 use super::slots::Slots;
 use crate::algorithm::Algorithm;
 use crate::plan::chunk::ChunkId;
-use crate::plan::{Buffer, Move, Operand, Plan, Problem, Program, Step, Through};
+use crate::plan::{Buffer, Move, Operand, Part, Plan, Problem, Program, Step, Through};
 use crate::types::{Collective, Rank};
 use std::collections::BTreeMap;
 
@@ -60,6 +60,36 @@ impl Whole {
         let outer = factors.outer.plan(&factor_problem(problem, is_even, between, slots.domains));
         let pieces = if between == AllReduce { outer.blocks } else { 1 };
         Whole { problem: *problem, slots, pieces, through: factors.through, scattering, gathering, outer }
+    }
+
+    /// The stages for the proof, see [`crate::plan::check::compose`].
+    pub fn parts(&self) -> Vec<Part> {
+        let Slots { domains, width, .. } = self.slots;
+        let least = (0..domains).map(|domain| self.slots.size(domain)).min().unwrap_or(1);
+        let runs = width.div_ceil(least) as u64;
+        let all_reduce = self.problem.collective == Collective::AllReduce;
+        // What a place of a domain carries: a run of chunks, or the blocks of all domains one by one.
+        let carried = runs * if all_reduce { u64::from(self.pieces) } else { domains as u64 };
+        let inside = |plans: &BTreeMap<usize, Plan>| Part {
+            factors: plans.values().cloned().collect(),
+            chunks: carried,
+            joins: all_reduce,
+            runs: 1,
+            groups: domains as u64,
+            overlaps: true,
+        };
+        let from_each = if self.problem.collective == Collective::AllToAll { width as u64 } else { 1 };
+        let between = Part {
+            factors: vec![self.outer.clone()],
+            chunks: from_each,
+            joins: all_reduce || self.problem.collective == Collective::ReduceScatter,
+            runs,
+            groups: width as u64,
+            overlaps: false,
+        };
+        let scatter = (!self.scattering.is_empty()).then(|| inside(&self.scattering));
+        let gather = (!self.gathering.is_empty()).then(|| inside(&self.gathering));
+        scatter.into_iter().chain([between]).chain(gather).collect()
     }
 
     /// Chunks of a tile, where it is a run.

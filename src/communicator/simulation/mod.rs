@@ -83,7 +83,8 @@ impl Simulation {
             let time = Clock::Virtual(clock.clone());
             let control = Control::new(0, rank, everyone, transports, Outlet::Hub(hub.clone()), time);
             let patience = Patience::for_ranks(1, Progress::Caller, false);
-            let engine = Engine::new(rank, links, control, None, patience, context.clone(), Diagnostics::default());
+            let mut engine = Engine::new(rank, links, control, None, patience, context.clone(), Diagnostics::default());
+            engine.layout = scenario.layout;
             Member { rank, engine: Some(engine), outcomes: Vec::new() }
         };
         let members = (0..scenario.ranks).map(member).collect();

@@ -12,6 +12,9 @@
 //!
 //! [`check_lowered`] proves, for given counts, what a proved plan is lowered to.
 //!
+//! [`prove`] takes the proof that suits a plan: whole, by the parts of which it is composed ([`compose`]), or by what it looks like from one
+//! rank, for plans that look alike from all ([`rotation`](self::rotation)).
+//!
 //! [`keeps_promise`] compares hops, chunks and the order of addition with what the algorithm says of itself.
 //!
 //! Proofs are over chunks whose sizes are left open, so they hold for every count. They take time linear in the moves
@@ -21,12 +24,14 @@
 //! right for executors that skip it and for those that don't.
 
 mod code;
+pub mod compose;
 mod flaw;
 mod limits;
 pub mod lowered;
 mod memory;
 mod outcome;
 mod race;
+mod rotation;
 mod rules;
 mod run;
 mod stuck;
@@ -35,6 +40,7 @@ mod tally;
 pub(crate) mod tests;
 mod value;
 
+pub use compose::prove;
 pub use flaw::{Flaw, Found, Inside, Link, Place, Spot, Wait};
 pub use lowered::{check_lowered, check_lowered_at};
 
@@ -95,8 +101,8 @@ impl Checked {
         &self.0.facts
     }
 
-    /// In which order the output chunk `chunk` of `rank` is added up; `None` where the collective reduces nothing or the rank has no
-    /// such chunk.
+    /// In which order the output chunk `chunk` of `rank` is added up; `None` where the collective reduces nothing, the rank has no
+    /// such chunk, or the proof was not of the whole plan.
     pub fn order(&self, rank: Rank, chunk: u32) -> Option<Order> {
         let sums = self.0.sums.as_ref()?;
         let value = sums.outputs.get(rank)?.get(chunk as usize)?;
