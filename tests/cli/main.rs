@@ -4,6 +4,7 @@ mod arguments;
 mod check;
 mod doctor;
 mod launch;
+mod machines;
 mod plan;
 mod terminal;
 
