@@ -200,7 +200,7 @@ impl Engine {
     ) -> Result<bool, (usize, Error)> {
         let failure = self.control.has_failed().then(|| self.failure());
         let Engine { pipes, shapes, queue, rank, links, control, patience, bell, descriptors, .. } = self;
-        let running = queue.front().and_then(|front| front.running.as_ref());
+        let running = queue.front().and_then(|front| front.running());
         let beside = running.map(|running| &mut shapes[running.shape].runner);
         let mut group = Group { pipes: &mut pipes.all, transfers, recorder: &control.recorder, beside };
         if group.advance(links)? {
