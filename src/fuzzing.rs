@@ -2,7 +2,7 @@
 //!
 //! A property takes bytes and panics where it is broken. It stands beside its parser, in a file `properties.rs`; the table
 //! here names all of them. `ci/fuzz` searches for bytes that break one, guided by coverage; the tests below run each over the
-//! files in `tests/fuzz/corpus`: what a rank really sends, and what once broke something.
+//! files in `tests/corpus`: what a rank really sends, and what once broke something.
 //!
 //! A new property is a function and a line in [`TARGETS`].
 
