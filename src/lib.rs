@@ -21,6 +21,7 @@
 //! | make communicators | [`Communicator::from_env`], [`Communicator::local`], [`Builder`], [`Communicator::split`] |
 //! | know what sums mean | [`mod@reduce`]: order, roundings, NaN, ±0, overflow, averages of integers |
 //! | handle failures | [`Error`], [`ErrorKind`], [`Communicator::abort`] |
+//! | know what was done before one | [`Communicator::recent_operations`], [`Communicator::write_record`], UNISONO_RECORD |
 //! | start a job | [`bootstrap`]: launchers, environment variables, what is protected and what is not |
 //! | know why an algorithm runs | [`Communicator::explain`], [`select`] |
 //! | write an algorithm | [`plan`], [`mod@algorithm`], and [`plan::check`](mod@plan::check) that proves it |
@@ -67,6 +68,7 @@ pub use communicator::{
     AbortHandle, Builder, Communicator, DEFAULT_TIMEOUT, Group, Handle, Options, Progress, Scope, ScopedHandle,
     StableBuffer, Window, With,
 };
+pub use control::recorder::RecordedOperation;
 pub use error::{Error, ErrorKind, Result};
 
 pub use types::{Collective, DType, Element, F8E4M3, F8E5M2, Rank, ReduceOp, TransportKind, UnknownName};

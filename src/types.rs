@@ -280,10 +280,14 @@ pub struct UnknownName {
 impl UnknownName {
     /// `known` are the names among which the nearest is looked for.
     pub fn new<'a>(what: &'static str, given: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        const LISTED: usize = 24;
         let known: Vec<&str> = known.collect();
         let nearest = known.iter().min_by_key(|name| edit_distance(given, name));
         let hint = match nearest {
             Some(name) if edit_distance(given, name) <= 1 + name.len() / 3 => format!("did you mean `{name}`?"),
+            _ if known.len() > LISTED => {
+                format!("known are {} and {} more", known[..LISTED].join(", "), known.len() - LISTED)
+            }
             _ => format!("known are {}", known.join(", ")),
         };
         UnknownName { what, given: given.to_owned(), hint }

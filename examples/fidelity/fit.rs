@@ -49,6 +49,12 @@ impl All {
         gpus.chain(self.nets.iter_mut().flat_map(|(_, net)| net.values_mut())).collect()
     }
 
+    /// The largest relative difference of any constant.
+    pub fn furthest_from(&mut self, other: &mut All) -> f64 {
+        let pairs = self.values_mut().into_iter().zip(other.values_mut());
+        pairs.map(|(own, other)| (*own / *other - 1.0).abs()).fold(0.0, f64::max)
+    }
+
     /// What it costs to leave each first guess, in the order of `values_mut`.
     fn prior_weights(&self) -> Vec<f64> {
         let of_net = |name: &&str| if name.ends_with("share") { SHARE_PRIOR_WEIGHT } else { PRIOR_WEIGHT };
@@ -149,6 +155,14 @@ impl Samples<'_> {
         self.choices[sample.choice].picked_us(constants, sample.bytes) / sample.time_us
     }
 
+    /// The pick's time over that of the best pair.
+    pub fn regret(&self, constants: &Constants, sample: &Sample) -> f64 {
+        let choice = &self.choices[sample.choice];
+        let prices = choice.prices(constants, sample.bytes);
+        let best = prices.iter().filter_map(|price| price.time_us).fold(f64::INFINITY, f64::min);
+        choice.time(constants, sample.pick, sample.bytes).total_us() / best
+    }
+
     /// The loss of one table: a mean of the absolute logarithm, rounded at the bottom so that it is smooth.
     fn loss(&self, all: &All, table: usize) -> f64 {
         let samples = &self.tables[table];
@@ -199,28 +213,23 @@ fn rounded(error: f64) -> f64 {
 pub fn fit(samples: &Samples, tables: &[usize], start: &All) -> All {
     let mut all = start.clone();
     let prior: Vec<f64> = all.values_mut().iter().map(|value| **value).collect();
-    let count = all.values_mut().len();
-    let mut steps = vec![0.2; count];
+    let mut steps = vec![0.2; prior.len()];
     let mut best = samples.losses(&all, &prior, tables);
     for _ in 0..ROUNDS {
         let before = best;
-        for index in 0..count {
-            if steps[index] < 1e-3 {
-                continue;
-            }
+        for (index, step) in steps.iter_mut().enumerate().filter(|(_, step)| **step >= 1e-3) {
             let old = *all.values_mut()[index];
-            let mut improved = false;
-            for factor in [1.0 + steps[index], 1.0 / (1.0 + steps[index])] {
-                *all.values_mut()[index] = old * factor;
-                let loss = samples.losses(&all, &prior, tables);
-                if loss < best - 1e-9 {
-                    best = loss;
-                    improved = true;
-                    break;
-                }
-                *all.values_mut()[index] = old;
+            let mut loss_with = |value: f64| {
+                *all.values_mut()[index] = value;
+                samples.losses(&all, &prior, tables)
+            };
+            let moved = [old * (1.0 + *step), old / (1.0 + *step)];
+            let better = moved.into_iter().map(|value| (value, loss_with(value))).find(|(_, loss)| *loss < best - 1e-9);
+            match better {
+                Some((_, loss)) => best = loss,
+                None => *all.values_mut()[index] = old,
             }
-            steps[index] *= if improved { 1.3 } else { 0.5 };
+            *step *= if better.is_some() { 1.3 } else { 0.5 };
         }
         if before - best < 1e-6 && steps.iter().all(|step| *step < 2e-3) {
             break;

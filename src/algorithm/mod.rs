@@ -15,15 +15,17 @@ mod direct;
 mod dissemination;
 mod doubling;
 mod halving;
+mod hierarchy;
 mod power;
 mod ring;
+mod switch;
 mod tree;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
-use crate::plan::{Order, Plan, Problem, Promise, Stage};
+use crate::plan::{Order, Plan, Problem, Promise, Stage, Through};
 use crate::types::UnknownName;
 
 /// A way to carry out collectives, as a writer of plans.
@@ -62,6 +64,7 @@ pub trait Algorithm: Sync {
             local_chunks: promise.chunks_received,
             messages: promise.chunks_sent,
             pipelined: self.pipelines(),
+            through: Through::Messages,
         }]
     }
 
@@ -88,6 +91,15 @@ pub fn registry() -> &'static [&'static dyn Algorithm] {
         &circulant::Circulant,
         &chain::Chain,
         &dissemination::Dissemination,
+        &switch::Nvls,
+        &hierarchy::RING,
+        &hierarchy::CIRCULANT,
+        &hierarchy::HALVING,
+        &hierarchy::DOUBLING,
+        &hierarchy::RING_2D,
+        &hierarchy::NVLS_RING,
+        &hierarchy::NVLS_CIRCULANT,
+        &hierarchy::RAILS,
     ]
 }
 

@@ -1,6 +1,7 @@
 //! Every registered plan run by an interpreter that shares no code with the checker, and proved by the checker: two
 //! judges.
 
+mod hierarchy;
 mod interpreter;
 
 use super::{Algorithm, registry};
@@ -67,7 +68,13 @@ fn problems(
             ranks.clone().flat_map(move |ranks| {
                 (0..if collective.has_root() { ranks } else { 1 }).flat_map(move |root| {
                     tiles.iter().flat_map(move |&tiles| {
-                        uneven.map(|uneven| Problem { root, uneven, tiles, ..Problem::new(collective, ranks) })
+                        uneven.map(|uneven| Problem {
+                            root,
+                            uneven,
+                            tiles,
+                            switch: true,
+                            ..Problem::new(collective, ranks)
+                        })
                     })
                 })
             })

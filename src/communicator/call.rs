@@ -8,7 +8,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A call as one rank makes it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Call {
     pub collective: Collective,
     pub dtype: DType,
@@ -31,6 +31,7 @@ impl Call {
             uneven: self.collective.is_uneven(),
             tiles: 1,
             layout: Layout::Flat,
+            switch: false,
         }
     }
 
@@ -56,7 +57,7 @@ impl Call {
     pub fn digest(&self, plan: &Plan) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.collective, self.dtype, self.root).hash(&mut hasher);
-        self.op.map(|op| (op.name(), op_bits(op))).hash(&mut hasher);
+        self.op.map(op_bits).hash(&mut hasher);
         if !matches!(self.counts, Counts::Pairwise { .. }) {
             self.counts.hash(&mut hasher);
         }
@@ -70,10 +71,31 @@ impl Call {
     }
 }
 
-fn op_bits(op: ReduceOp) -> u64 {
-    match op {
+/// Kind and factor: factors that compare equal may differ in what they make of a zero.
+fn op_bits(op: ReduceOp) -> (std::mem::Discriminant<ReduceOp>, u64) {
+    let factor = match op {
         ReduceOp::PreMulSum(factor) => factor.to_bits(),
-        _ => 0,
+        ReduceOp::Sum | ReduceOp::Prod | ReduceOp::Min | ReduceOp::Max | ReduceOp::Avg => 0,
+    };
+    (std::mem::discriminant(&op), factor)
+}
+
+impl PartialEq for Call {
+    fn eq(&self, other: &Call) -> bool {
+        let Call { collective, dtype, op, counts, root, in_place, algorithm } = self;
+        (*collective, *dtype, *root, *in_place) == (other.collective, other.dtype, other.root, other.in_place)
+            && op.map(op_bits) == other.op.map(op_bits)
+            && *counts == other.counts
+            && *algorithm == other.algorithm
+    }
+}
+
+impl Eq for Call {}
+
+impl Hash for Call {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Call { collective, dtype, op, counts, root, in_place, algorithm } = self;
+        (collective, dtype, op.map(op_bits), counts, root, in_place, algorithm).hash(state);
     }
 }
 

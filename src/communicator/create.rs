@@ -293,7 +293,7 @@ impl Origin {
             Origin::Processes(world) => world.ground(id, rank, members, deadline)?,
         };
         let Ground { paths, arena, control, local_ranks } = ground;
-        let transports = paths.iter().map(|path| path.as_ref().map(Path::kind)).collect();
+        let transports = kinds(&paths);
         let links = Links::new(rank, paths, self.connector(id, members));
         let bell = arena.as_ref().map(|(arena, index)| arena.bell(*index));
         let patience = Patience::for_ranks(local_ranks, settings.progress, bell.is_some());
@@ -326,6 +326,8 @@ impl Origin {
             control,
             shared,
             origin: self.clone(),
+            transfers: Vec::new(),
+            counts: [Vec::new(), Vec::new()],
             children: 0,
         })
     }
@@ -365,6 +367,10 @@ impl Origin {
     }
 }
 
+fn kinds(paths: &[Option<Path>]) -> Vec<Option<TransportKind>> {
+    paths.iter().map(|path| path.as_ref().map(Path::kind)).collect()
+}
+
 /// Names a connection or a shared file of a communicator.
 pub(super) fn tag(id: u64, part: u64) -> [u8; 16] {
     let mut tag = [0; 16];
@@ -391,9 +397,10 @@ impl ThreadWorld {
         }
         drop(nurseries);
         let path = |peer: Rank| (peer != rank).then(|| Path::Arena { arena: arena.clone(), own: rank, peer });
+        let paths: Vec<Option<Path>> = (0..size).map(path).collect();
         Ok(Ground {
-            paths: (0..size).map(path).collect(),
-            control: Control::new(id, rank, members.to_vec(), Outlet::Hub(hub), Clock::Real),
+            control: Control::new(id, rank, members.to_vec(), kinds(&paths), Outlet::Hub(hub), Clock::Real),
+            paths,
             arena: Some((arena, rank)),
             local_ranks: size,
         })
@@ -426,10 +433,12 @@ impl ProcessWorld {
             }
             _ => Some(Path::Tcp),
         };
-        let control = Control::new(id, rank, members.to_vec(), Outlet::Mesh(self.world.clone()), Clock::Real);
+        let paths: Vec<Option<Path>> = members.iter().map(path).collect();
+        let outlet = Outlet::Mesh(self.world.clone());
+        let control = Control::new(id, rank, members.to_vec(), kinds(&paths), outlet, Clock::Real);
         self.controls.by_communicator.lock().expect("no panic under this lock").insert(id, Arc::downgrade(&control));
         Ok(Ground {
-            paths: members.iter().map(path).collect(),
+            paths,
             control,
             arena: arena.clone().map(|arena| (arena, index(own).expect("we are local"))),
             local_ranks: members

@@ -14,7 +14,7 @@ use crate::bootstrap::World;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::transport::arena::Bell;
-use crate::types::Rank;
+use crate::types::{Rank, TransportKind};
 use frame::Frame;
 pub use frame::{Line, communicator_of};
 pub use mismatch::{describe_mismatch, named};
@@ -77,7 +77,15 @@ impl Hub {
 }
 
 impl Control {
-    pub fn new(communicator: u64, rank: Rank, members: Vec<Rank>, outlet: Outlet, clock: Clock) -> Arc<Control> {
+    /// `members` are the world ranks, `transports` those to every rank, None to this one.
+    pub fn new(
+        communicator: u64,
+        rank: Rank,
+        members: Vec<Rank>,
+        transports: Vec<Option<TransportKind>>,
+        outlet: Outlet,
+        clock: Clock,
+    ) -> Arc<Control> {
         let size = members.len();
         let control = Arc::new(Control {
             communicator,
@@ -89,7 +97,7 @@ impl Control {
             peers: Mutex::new(vec![PeerLine::default(); size]),
             last_answer: Mutex::new(None),
             bell: Mutex::new(None),
-            recorder: Recorder::new(),
+            recorder: Recorder::new(rank, transports),
             clock,
         });
         if let Outlet::Hub(hub) = &control.outlet {

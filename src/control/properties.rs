@@ -30,7 +30,8 @@ pub(crate) fn recorded() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     use super::frame::{EnteredCall, Failure, Line};
     use crate::error::Error;
     let call = |sequence| EnteredCall { sequence, fingerprint: 7, text: "all_reduce f32 x 8 sum".to_owned() };
-    let line = Line { entered: 9, finished: 8, calls: vec![call(9), call(8)], pid: 12 };
+    let line =
+        Line { entered: 9, finished: 8, calls: vec![call(9), call(8)], doing: Some("barrier".to_owned()), pid: 12 };
     let error = Error::new(ErrorKind::Timeout, "rank 3 is missing").with_peer(3).in_operation("all_reduce", 9);
     vec![
         ("control", "asked", Frame::Asked { sequence: 9 }.encode(42)),

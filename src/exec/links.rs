@@ -181,6 +181,10 @@ impl Links {
         &mut self.inboxes[index]
     }
 
+    pub fn rank(&self) -> Rank {
+        self.rank
+    }
+
     pub fn peer_of_inbox(&self, index: usize) -> Rank {
         self.inbox_peers[index]
     }

@@ -24,7 +24,6 @@ pub struct Runner {
     inboxes: Vec<usize>,
     outboxes: Vec<Outgoing>,
     lanes: Vec<Lane>,
-    scratch: Vec<u8>,
     memory: Memory,
     fingerprint: u32,
     sources: Vec<reduce::Source>,
@@ -36,7 +35,8 @@ pub struct Runner {
 pub struct Memory {
     pub input: *const u8,
     pub output: *mut u8,
-    scratch: *mut u8,
+    /// Null for a program that has none.
+    pub scratch: *mut u8,
 }
 
 impl Memory {
@@ -132,7 +132,6 @@ impl Runner {
         let most_sources = lowered.lanes.iter().flatten().map(|one| one.sources.len()).max().unwrap_or(0);
         Runner {
             lanes: vec![Lane::default(); lowered.lanes.len()],
-            scratch: vec![0; lowered.scratch_bytes as usize],
             memory: Memory::new(std::ptr::null(), std::ptr::null_mut()),
             fingerprint: 0,
             sources: Vec::with_capacity(most_sources),
@@ -145,20 +144,37 @@ impl Runner {
         }
     }
 
+    /// Bytes of scratch that the program needs.
+    pub fn scratch_bytes(&self) -> usize {
+        self.lowered.scratch_bytes as usize
+    }
+
     /// Sets the program to its beginning.
     ///
     /// # Safety
-    /// Until [`Runner::poll`] has returned true or [`Runner::cancel`] was called, `memory.input` must be readable and
-    /// `memory.output` writable for the bytes of the lowered program, and nobody else may touch the output. Input and output
-    /// overlap exactly as the program was lowered for, or not at all.
+    /// Until [`Runner::poll`] has returned true or [`Runner::cancel`] was called, `memory.input` must be readable, and
+    /// `memory.output` and `memory.scratch` writable, for the bytes of the lowered program, and nobody else may touch output and
+    /// scratch. Input and output overlap exactly as the program was lowered for, or not at all.
     pub unsafe fn begin(&mut self, memory: Memory, fingerprint: u32) {
-        self.memory = Memory { scratch: self.scratch.as_mut_ptr(), ..memory };
+        self.memory = memory;
         self.fingerprint = fingerprint;
         self.lanes.fill(Lane::default());
         for outgoing in &mut self.outboxes {
             (outgoing.next, outgoing.sent, outgoing.last_loan) = (0, 0, None);
             outgoing.loans.fill(None);
         }
+    }
+
+    /// Makes a program of one instruction over whole buffers, which moves one message, move one of another length.
+    pub fn resize(&mut self, bytes: u64) {
+        let Lowered { lanes, outboxes, input_bytes, output_bytes, .. } = &mut self.lowered;
+        let [lane] = &mut lanes[..] else { panic!("a program of one lane is resized, not of {}", lanes.len()) };
+        let [instruction] = &mut lane[..] else {
+            panic!("a program of one instruction is resized, not of {}", lane.len())
+        };
+        assert!(*input_bytes == instruction.bytes && *output_bytes == instruction.bytes && bytes > 0);
+        (instruction.bytes, *input_bytes, *output_bytes) = (bytes, bytes, bytes);
+        outboxes.iter_mut().flat_map(|(_, posts)| posts).for_each(|post| post.bytes = bytes);
     }
 
     /// Goes as far as it can without waiting; true when the program is done and all its memory released.
@@ -263,7 +279,7 @@ impl Runner {
                     let Some(record) = links.inbox(inbox).peek()? else { return Ok(0) };
                     let head = Head { fingerprint: self.fingerprint, message_bytes: instruction.bytes };
                     if record.head != head {
-                        return Err(mismatch(links.peer_of_inbox(inbox), record.head, head));
+                        return Err(mismatch(links.rank(), links.peer_of_inbox(inbox), record.head, head));
                     }
                     len = len.min(record.len);
                     self.pieces.push(Piece { inbox, record_len: record.len, lent: record.lent });
@@ -361,6 +377,11 @@ impl Runner {
         Ok(moved)
     }
 
+    /// The front of what has come where the program expects something. Not for the fast path.
+    pub fn came(&self, links: &mut Links) -> Option<Head> {
+        self.inboxes.iter().find_map(|inbox| Some(links.inbox(*inbox).peek().ok()??.head))
+    }
+
     /// Where the run stands and whom it waits for. Not for the fast path.
     pub fn standing(&self, links: &mut Links) -> Standing {
         let mut standing = Standing::default();
@@ -377,8 +398,12 @@ impl Runner {
             }
         }
         for (outgoing, (name, posts)) in self.outboxes.iter().zip(&self.lowered.outboxes) {
-            let is_stuck = posts.get(outgoing.next).is_some_and(|post| self.ready_bytes(post) > outgoing.sent);
-            if is_stuck || !outgoing.last_loan_is_back(links) {
+            let stuck = posts.get(outgoing.next).filter(|post| self.ready_bytes(post) > outgoing.sent);
+            if let Some(post) = stuck.filter(|_| self.lanes_are_done()) {
+                // All that is left is to send.
+                (standing.step, standing.bytes) = (post.instruction as u32, outgoing.sent);
+            }
+            if stuck.is_some() || !outgoing.last_loan_is_back(links) {
                 standing.waits_for.push(name.peer);
             }
         }
@@ -387,9 +412,8 @@ impl Runner {
         standing
     }
 
-    /// Descriptors on which bytes or room for bytes are waited for now; none that could be ready without helping.
-    pub fn descriptors(&self, links: &mut Links, into: &mut Vec<libc::pollfd>) {
-        into.clear();
+    /// Adds the descriptors on which bytes or room for bytes are waited for now; none that could be ready without helping.
+    pub fn add_descriptors(&self, links: &mut Links, into: &mut Vec<libc::pollfd>) {
         for (lane, steps) in self.lanes.iter().zip(&self.lowered.lanes) {
             for source in steps.get(lane.next).map_or(&[][..], |instruction| &instruction.sources) {
                 if let Source::Inbox(index) = *source
@@ -446,11 +470,14 @@ fn gave_up(peer: Rank) -> Error {
 }
 
 #[cold]
-fn mismatch(peer: Rank, came: Head, expected: Head) -> Error {
-    let what = if came.fingerprint == expected.fingerprint {
-        format!("rank {peer} sends {} bytes where {} are expected", came.message_bytes, expected.message_bytes)
-    } else {
-        format!("rank {peer} is in another call")
-    };
-    Error::new(ErrorKind::Mismatch, what).with_peer(peer)
+fn mismatch(rank: Rank, peer: Rank, came: Head, expected: Head) -> Error {
+    if came.fingerprint == expected.fingerprint {
+        let (came, expected) = (came.message_bytes, expected.message_bytes);
+        let what = format!("rank {peer} sends {came} bytes where rank {rank} expects {expected}");
+        let remedy = format!("give counts that agree on ranks {rank} and {peer}");
+        return Error::new(ErrorKind::Mismatch, what).with_peer(peer).remedy(remedy);
+    }
+    Error::new(ErrorKind::Mismatch, format!("rank {peer} is in another call than rank {rank}"))
+        .with_peer(peer)
+        .remedy("make the same calls in the same order, with the same arguments, on every rank")
 }

@@ -33,11 +33,13 @@ fn run_rank(rank: Rank, arena: &Arc<Arena>, checked: &Checked) {
     let mut runner = Runner::new(lowered, Some(kernel), 4, inboxes, outboxes);
     let mut input = vec![0u32; ELEMENTS];
     let mut output = vec![0u32; ELEMENTS];
+    let mut scratch = vec![0u8; runner.scratch_bytes()];
     for round in 0..ROUNDS {
         let value = |rank: usize, index: usize| (rank as u32 + 1) * (round + index as u32);
         input.iter_mut().enumerate().for_each(|(index, element)| *element = value(rank, index));
-        let memory = Memory::new(input.as_ptr().cast(), output.as_mut_ptr().cast());
-        // SAFETY: both buffers are of the lowered size, and left alone until the run is done.
+        let scratch = scratch.as_mut_ptr();
+        let memory = Memory { scratch, ..Memory::new(input.as_ptr().cast(), output.as_mut_ptr().cast()) };
+        // SAFETY: the buffers are of the lowered size, and left alone until the run is done.
         unsafe { runner.begin(memory, round) };
         while !runner.poll(&mut links).unwrap() {
             assert!(start.elapsed() < LIMIT, "rank {rank} waits in round {round}");

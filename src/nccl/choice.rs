@@ -58,7 +58,7 @@ impl<'a> Choice<'a> {
             .map(|(algorithm, protocol)| Pair { algorithm, protocol, line: beliefs.line(algorithm, protocol) })
             .collect();
         let tuner = if settings.aws_tuner { aws::Tuner::of(world, collective) } else { None };
-        let effective = Effective::new(world, settings, collective);
+        let effective = Effective::new(world, settings, collective, request.dtype);
         let mut choice = Choice { beliefs, effective, pairs, spans: Vec::new() };
         choice.spans = choice.all_spans(tuner.as_ref());
         Ok(choice)

@@ -1,10 +1,11 @@
 //! What a pair takes: a few physical terms with constants fitted to published measurements.
 
 use super::constants::{Constants, Gpu, Net};
-use super::search::MAX_NVLS_HEADS;
-use super::world::{Cpu, World};
+use super::search::{Graphs, MAX_NVLS_HEADS};
+use super::tuning::Tuning;
+use super::world::{Cpu, Generation, World};
 use super::{Algorithm, Launch, Protocol, Settings, Version};
-use crate::types::Collective;
+use crate::types::{Collective, DType};
 
 /// A time in parts that add up.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,15 +41,23 @@ const LARGE_MESSAGE_BYTES: f64 = 2048.0;
 const PEER_ENQUEUE_US: f64 = 9.5;
 const PEERS_ENQUEUED_FAST: Version = Version::new(2, 24, 0);
 
+/// Of NVLink, what reduce-scatter of 1-byte elements reaches in a ring of old releases on Blackwell: 459 GB/s where 2-byte elements
+/// reach 690. Read off NCCL 2.23 on GB200; 2.29 is as fast with both.
+const NARROW_REDUCE_SCATTER_SHARE: f64 = 0.51;
+const NARROW_REDUCED_FAST: Version = Version::new(2, 26, 0);
+
 /// One world, seen through the fitted constants.
 pub struct Effective<'a> {
     world: &'a World,
     settings: &'a Settings,
     collective: Collective,
+    dtype: DType,
     ranks: f64,
     domains: f64,
     /// GPUs of the smallest domain.
     per_domain: f64,
+    /// GB/s of all channels of a tree together, LL128 and Simple.
+    tree_channels: (f64, f64),
 }
 
 /// The constants of a kind of wire: fixed, per hop, and GB/s.
@@ -59,14 +68,16 @@ struct Wire {
 }
 
 impl<'a> Effective<'a> {
-    pub fn new(world: &'a World, settings: &'a Settings, collective: Collective) -> Effective<'a> {
+    pub fn new(world: &'a World, settings: &'a Settings, collective: Collective, dtype: DType) -> Effective<'a> {
         Effective {
             world,
             settings,
             collective,
+            dtype,
             ranks: world.ranks() as f64,
             domains: world.domains.len() as f64,
             per_domain: world.domains.iter().copied().min().unwrap_or(1) as f64,
+            tree_channels: tree_channels(world),
         }
     }
 
@@ -115,7 +126,9 @@ impl<'a> Effective<'a> {
         let (base_us, hop_us, share) = match protocol {
             Protocol::Ll => (0.0, gpu.ring_ll_hop_us, gpu.ring_ll_share),
             Protocol::Ll128 => (gpu.ll128_base_us, gpu.ring_ll128_hop_us, gpu.ring_ll128_share),
-            Protocol::Simple => (gpu.simple_base_us, gpu.ring_simple_hop_us, gpu.ring_simple_share),
+            Protocol::Simple => {
+                (gpu.simple_base_us, gpu.ring_simple_hop_us, gpu.ring_simple_share.min(self.reduce_share()))
+            }
         };
         let rounds = if self.collective == Collective::AllReduce { 2.0 } else { 1.0 };
         let crossings = rounds * (self.domains - 1.0);
@@ -135,6 +148,14 @@ impl<'a> Effective<'a> {
         } else {
             Time::overlapped(fixed_us, hops_us, data_us)
         }
+    }
+
+    fn reduce_share(&self) -> f64 {
+        let slow = self.collective == Collective::ReduceScatter
+            && self.dtype.size() == 1
+            && self.world.generation == Generation::Blackwell
+            && self.settings.version < NARROW_REDUCED_FAST;
+        if slow { NARROW_REDUCE_SCATTER_SHARE } else { f64::INFINITY }
     }
 
     /// A rank's own block, copied before the ring turns; of a large one the copy hides behind the rest.
@@ -162,7 +183,12 @@ impl<'a> Effective<'a> {
         let simple_us = if protocol == Protocol::Simple { net.simple_us } else { 0.0 };
         let crossing_us = self.crossing_us(net, bytes) + simple_us;
         let hops_us = 2.0 * ((self.per_domain - 1.0) * hop_us + log2_ceil(self.domains) * crossing_us);
-        let rate = gb_per_s.min(self.network(net, protocol) / self.crossings());
+        let channels = match protocol {
+            Protocol::Ll => f64::INFINITY,
+            Protocol::Ll128 => self.tree_channels.0,
+            Protocol::Simple => self.tree_channels.1,
+        };
+        let rate = gb_per_s.min(channels).min(self.network(net, protocol) / self.crossings());
         let ramp = if self.domains > 1.0 { net.tree_ramp } else { gpu.tree_ramp };
         Time::pipelined(self.launch_us(gpu) + fixed_us, hops_us, bytes / rate / 1e3, ramp)
     }
@@ -236,6 +262,14 @@ impl<'a> Effective<'a> {
         let latency_us = time.latency_us.max(self.ranks * per_peer_us - time.bandwidth_us);
         Time { latency_us, ..time }
     }
+}
+
+/// What the channels of a tree carry at most, up and down: NVIDIA's own measurements, as the newest release has them.
+fn tree_channels(world: &World) -> (f64, f64) {
+    let tuning = Tuning::of(world.generation, Version::NEWEST);
+    let channels = Graphs::of(world, &tuning).tree.channels as f64;
+    let by_domains = world.domains.len().min(3) - 1;
+    (channels * tuning.tree_ll128_per_channel[by_domains] / 2.0, channels * tuning.tree_per_channel[by_domains] / 2.0)
 }
 
 fn log2_ceil(count: f64) -> f64 {

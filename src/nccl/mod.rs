@@ -9,6 +9,7 @@ pub mod belief;
 mod choice;
 pub mod constants;
 pub mod effective;
+mod machine;
 pub mod search;
 pub mod tuning;
 mod version;
@@ -172,3 +173,6 @@ pub fn price(world: &World, settings: &Settings, request: &Request) -> Result<Ve
 }
 
 pub use choice::Choice;
+
+#[cfg(test)]
+mod tests;

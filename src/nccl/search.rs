@@ -21,8 +21,9 @@ const NONE: Graph = Graph { channels: 0, intra: 0.0, inter: 0.0 };
 const MAX_RING_CHANNELS: usize = 32;
 /// The most GPUs among which an in-switch reduction divides the data.
 pub const MAX_NVLS_HEADS: usize = 32;
-/// What PCIe 5 x16 carries by NCCL's table, GB/s: no single path to a network is faster, unless NIC and GPU share a newer bus.
-const PCIE_RATE: f64 = 48.0;
+/// What a bus of 16 PCIe lanes carries by NCCL's table, GB/s: no path to a network is faster.
+const PCIE_4_RATE: f64 = 24.0;
+const PCIE_5_RATE: f64 = 48.0;
 const PCIE_6_RATE: f64 = 96.0;
 
 fn intra_speeds(generation: Generation) -> &'static [f64] {
@@ -76,10 +77,15 @@ impl Graphs {
     }
 }
 
-/// What one GPU reaches of the network, GB/s.
+/// What one GPU reaches of the network, GB/s. NICs faster than PCIe 5 come with a faster bus.
 fn path_to_network(world: &World) -> f64 {
     let nic = world.nic_bytes_per_s / 1e9;
-    nic.min(if nic > 60.0 { PCIE_6_RATE } else { PCIE_RATE })
+    let bus = match world.generation {
+        Generation::Ampere => PCIE_4_RATE,
+        Generation::Hopper | Generation::Blackwell if nic > 60.0 => PCIE_6_RATE,
+        Generation::Hopper | Generation::Blackwell => PCIE_5_RATE,
+    };
+    nic.min(bus)
 }
 
 /// The speed whose product with its number of channels is largest; of equals the highest.

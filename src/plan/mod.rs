@@ -142,12 +142,15 @@ pub struct Problem {
     pub tiles: u32,
     /// Which ranks share a domain. A plan is right whatever it says; what it says is what hierarchical plans follow.
     pub layout: Layout,
+    /// Whether the switch of every domain folds and copies what passes it ([`Through::Switch`]), so that plans which count on it
+    /// are worth their price. They are right in any case.
+    pub switch: bool,
 }
 
 impl Problem {
-    /// Root 0, even blocks, one tile, no domains.
+    /// Root 0, even blocks, one tile, no domains, no switch.
     pub fn new(collective: Collective, ranks: usize) -> Problem {
-        Problem { collective, ranks, root: 0, uneven: false, tiles: 1, layout: Layout::Flat }
+        Problem { collective, ranks, root: 0, uneven: false, tiles: 1, layout: Layout::Flat, switch: false }
     }
 }
 
@@ -236,6 +239,8 @@ pub struct Stage {
     /// Each rank works on one tile while the next in the chain works on the one before (chains, trees): the last has nothing to do
     /// until the first tile has passed all hops.
     pub pipelined: bool,
+    /// Who folds and copies what stays in the domain.
+    pub through: Through,
 }
 
 /// Short hands for algorithms.

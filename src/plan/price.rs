@@ -1,6 +1,6 @@
 //! The closed-form price of a plan on a machine: from its [stages](super::Stage) and what the ports of a GPU reach.
 
-use super::Stage;
+use super::{Stage, Through};
 use crate::topology::{LinkClass, Topology, Unit};
 
 /// One way out of a GPU, and into it: what a rank can count on when all ranks are busy alike.
@@ -21,6 +21,8 @@ pub struct Ports {
     /// Between domains; None where there is only one, or no way.
     pub crossing: Option<Port>,
     pub memory_bytes_per_s: f64,
+    /// How many times as long a byte takes inside that a switch folds or copies.
+    pub switch_factor: f64,
 }
 
 /// Why a plan takes as long as it does.
@@ -28,20 +30,11 @@ pub struct Ports {
 #[serde(rename_all = "snake_case")]
 pub enum Bottleneck {
     Latency,
-    NvLink,
+    /// What a rank's way within its domain passes.
+    Inside,
+    /// What its way to other domains passes.
     Network,
     Memory,
-}
-
-impl Bottleneck {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Bottleneck::Latency => "latency",
-            Bottleneck::NvLink => "NVLink port of a GPU",
-            Bottleneck::Network => "network port of a GPU",
-            Bottleneck::Memory => "memory of a GPU",
-        }
-    }
 }
 
 /// A price in its parts.
@@ -68,10 +61,12 @@ impl Ports {
         };
         let domains = topology.layout().domains(topology.gpus());
         let crossing = kinds().filter_map(|unit| crossing(topology, unit)).reduce(slower);
+        let reached = |port: Port| Port { bytes_per_s: port.bytes_per_s * topology.reached.of(port.class), ..port };
         Ports {
-            inside: kinds().filter_map(inside).reduce(slower),
-            crossing: crossing.filter(|_| domains > 1),
+            inside: kinds().filter_map(inside).map(reached).reduce(slower),
+            crossing: crossing.map(reached).filter(|_| domains > 1),
             memory_bytes_per_s: topology.gpu.memory_bytes_per_s,
+            switch_factor: topology.reached.switch_factor(),
         }
     }
 }
@@ -142,10 +137,11 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
     let mut total = Sums::default();
     let (mut serial_ns, mut fill_ns) = (0.0, 0.0);
     for stage in stages {
+        let factor = if stage.through == Through::Switch { ports.switch_factor } else { 1.0 };
         let one = Sums {
             latency_ns: f64::from(stage.hops) * latency(&ports.inside)
                 + f64::from(stage.crossing_hops) * latency(&ports.crossing),
-            inside_ns: stage.chunks as f64 * inside_ns,
+            inside_ns: stage.chunks as f64 * inside_ns * factor,
             crossing_ns: stage.crossing_chunks as f64 * crossing_ns,
             local_ns: stage.local_chunks as f64 * local_ns,
         };
@@ -167,7 +163,7 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
     let bandwidth_ns = serial_ns * (1.0 - overlap) + total.bytes_ns() * overlap + fill_ns;
     let terms = [
         (total.latency_ns, Bottleneck::Latency),
-        (total.inside_ns, Bottleneck::NvLink),
+        (total.inside_ns, Bottleneck::Inside),
         (total.crossing_ns, Bottleneck::Network),
         (total.local_ns, Bottleneck::Memory),
     ];

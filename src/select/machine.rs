@@ -5,7 +5,7 @@ use crate::algorithm::{self, Algorithm};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::price::{Bottleneck, Ports, Price, price};
 use crate::plan::{Problem, check::Checked};
-use crate::topology::{Layout, Topology};
+use crate::topology::{Layout, LinkClass, Topology};
 use crate::types::Collective;
 
 /// Into how many tiles pipelined algorithms may cut a block on a machine: more than on a host, whose messages are smaller.
@@ -164,7 +164,11 @@ impl<'a> Machine<'a> {
     }
 
     fn problem(&self, question: Question) -> Problem {
-        Problem { layout: question.layout, ..Problem::new(question.collective.even(), self.ranks) }
+        Problem {
+            layout: question.layout,
+            switch: self.topology.reduces_in_switch(),
+            ..Problem::new(question.collective.even(), self.ranks)
+        }
     }
 
     fn priced(&self, question: Question) -> Vec<Priced> {
@@ -195,13 +199,19 @@ impl<'a> Machine<'a> {
 
     /// What a bottleneck is on this machine, in words.
     pub fn binding(&self, bottleneck: Bottleneck) -> String {
-        let rate = |port: &Option<crate::plan::price::Port>| {
-            port.as_ref().map_or(String::new(), |port| format!(" ({:.0} GB/s each way)", port.bytes_per_s / 1e9))
+        let port = match bottleneck {
+            Bottleneck::Latency => return "latency".to_owned(),
+            Bottleneck::Memory => return "memory of a GPU".to_owned(),
+            Bottleneck::Inside => &self.ports.inside,
+            Bottleneck::Network => &self.ports.crossing,
         };
-        match bottleneck {
-            Bottleneck::Latency | Bottleneck::Memory => bottleneck.name().to_owned(),
-            Bottleneck::NvLink => format!("{}{}", bottleneck.name(), rate(&self.ports.inside)),
-            Bottleneck::Network => format!("{}{}", bottleneck.name(), rate(&self.ports.crossing)),
-        }
+        let port = port.as_ref().expect("a port that binds is there");
+        let what = match port.class {
+            LinkClass::NvLink => "NVLink port of a GPU",
+            LinkClass::Host => "link of a rank to the others of its host",
+            LinkClass::Nic => "NIC of a GPU",
+            LinkClass::Network => "a GPU's share of its unit's way into the network",
+        };
+        format!("{what}, {:.3} GB/s each way as far as kernels reach it", port.bytes_per_s / 1e9)
     }
 }

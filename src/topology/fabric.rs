@@ -1,7 +1,7 @@
 //! All units of a machine and the network between them: routes and resources.
 
 use super::layout::Layout;
-use super::quantity::Constant;
+use super::quantity::{Constant, Origin};
 use super::unit::{Link, LinkClass, Unit};
 
 /// So many units of one kind in a row.
@@ -31,6 +31,38 @@ pub struct Gpu {
     pub memory_bytes_per_s: f64,
 }
 
+/// What well-tuned kernels reach of the rates by the data sheet: shares between 0 and 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reached {
+    /// Of a GPU's link in its domain, by loads and stores or copies.
+    pub domain: f64,
+    /// Of the same link, where a switch adds up and stores to several at once.
+    pub switch: f64,
+    /// Of a NIC.
+    pub network: f64,
+}
+
+impl Reached {
+    /// Of a link of this class.
+    pub fn of(&self, class: LinkClass) -> f64 {
+        match class {
+            LinkClass::NvLink | LinkClass::Host => self.domain,
+            LinkClass::Nic | LinkClass::Network => self.network,
+        }
+    }
+
+    /// How many times as long a byte takes that a switch folds or copies, compared with one of a message.
+    pub fn switch_factor(&self) -> f64 {
+        self.domain / self.switch
+    }
+}
+
+impl Default for Reached {
+    fn default() -> Reached {
+        Reached { domain: 1.0, switch: 1.0, network: 1.0 }
+    }
+}
+
 /// A machine of any size. GPUs are numbered unit after unit; rank r is GPU r unless a placement says otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topology {
@@ -39,6 +71,7 @@ pub struct Topology {
     pub kinds: Vec<Unit>,
     pub runs: Vec<Run>,
     pub network: Network,
+    pub reached: Reached,
     /// Every number that this was made of.
     pub constants: Vec<Constant>,
 }
@@ -84,6 +117,11 @@ impl Topology {
 
     pub fn gpus(&self) -> usize {
         self.runs.iter().map(|run| run.count * self.kinds[run.kind].gpus()).sum()
+    }
+
+    /// The constants that nobody published or measured.
+    pub fn assumed(&self) -> impl Iterator<Item = &Constant> {
+        self.constants.iter().filter(|constant| constant.quantity.origin == Origin::Assumed)
     }
 
     /// The domain of every GPU.
@@ -310,6 +348,7 @@ mod tests {
             kinds: vec![rack(4), rack(2)],
             runs: runs.iter().map(|&(kind, count)| Run { kind, count }).collect(),
             network: Network { name: "EFA".to_owned(), latency_ns: 10_000.0, unit_bytes_per_s: Some(150e9) },
+            reached: Reached::default(),
             constants: Vec::new(),
         }
     }

@@ -9,13 +9,19 @@
 //! GPUs that reach each other without a NIC are a *domain*; [`Layout`] says which ranks share one, and is all that
 //! algorithms are told.
 
+pub mod bound;
 pub mod fabric;
+pub mod file;
 pub mod host;
 pub mod layout;
+pub mod machines;
+pub mod outline;
 pub mod quantity;
+#[cfg(test)]
+mod random;
 pub mod unit;
 
-pub use fabric::{Gpu, Network, ResourceId, Route, Run, Topology};
+pub use fabric::{Gpu, Network, Reached, ResourceId, Route, Run, Topology};
 pub use layout::Layout;
 pub use quantity::{Constant, Origin, Quantity};
 pub use unit::{Limit, Link, LinkClass, Node, NodeKind, Unit};

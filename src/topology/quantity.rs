@@ -1,5 +1,6 @@
 //! A number and its birthplace.
 
+use crate::types::UnknownName;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt;
@@ -35,6 +36,20 @@ impl Origin {
     }
 }
 
+impl Origin {
+    pub const ALL: [Origin; 6] =
+        [Origin::Published, Origin::Measured, Origin::Fitted, Origin::Derived, Origin::Assumed, Origin::Given];
+}
+
+impl std::str::FromStr for Origin {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Origin, UnknownName> {
+        let found = Origin::ALL.into_iter().find(|origin| origin.name() == text);
+        found.ok_or_else(|| UnknownName::new("origin", text, Origin::ALL.iter().map(|origin| origin.name())))
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -61,7 +76,7 @@ impl Quantity {
 pub struct Constant {
     pub name: Cow<'static, str>,
     /// Of the value: "GB/s", "us".
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
     #[serde(flatten)]
     pub quantity: Quantity,
 }

@@ -1,7 +1,7 @@
 //! One unit as a directed graph: GPUs, switches, NICs, the links between them, and limits that several links share.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 /// What stands at an end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +11,19 @@ pub enum NodeKind {
     Switch {
         reduces: bool,
     },
-    /// A way out to the [network](super::Network).
+    /// A way out to the [network](super::Network). It stands for all the cards over which its GPUs spread their bytes.
     Nic,
+}
+
+impl NodeKind {
+    /// In the order of a unit's nodes.
+    const fn place(self) -> u8 {
+        match self {
+            NodeKind::Gpu => 0,
+            NodeKind::Switch { .. } => 1,
+            NodeKind::Nic => 2,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -76,8 +87,8 @@ pub struct Unit {
     pub limits: Vec<Limit>,
     /// GPUs in one host: 4 in the compute tray of an NVL72. 0 where hosts don't matter.
     pub gpus_per_host: usize,
-    /// Nodes of the GPUs, in the order of their numbers.
-    gpus: Vec<usize>,
+    /// They are the first nodes.
+    gpus: usize,
     domains: Vec<u32>,
     paths: Vec<Option<Vec<usize>>>,
     ways_out: Vec<Option<Vec<usize>>>,
@@ -85,69 +96,62 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// A unit of these parts, with every way computed.
+    /// A unit of these parts, with every way computed. GPUs come first among the nodes, then switches, then NICs.
     ///
     /// # Panics
-    /// If a link or limit names a node or link that is not there.
+    /// If a link or limit names a node or link that is not there, nodes are in another order, two of them have the same name, or
+    /// two links go the same way.
     pub fn new(name: &str, nodes: Vec<Node>, links: Vec<Link>, limits: Vec<Limit>, gpus_per_host: usize) -> Unit {
         assert!(links.iter().all(|link| link.from < nodes.len() && link.to < nodes.len()), "links join nodes");
         assert!(limits.iter().flat_map(|limit| &limit.links).all(|link| *link < links.len()), "limits are of links");
-        let of_kind = |kind: NodeKind| (0..nodes.len()).filter(|node| nodes[*node].kind == kind).collect::<Vec<_>>();
-        let (gpus, nics) = (of_kind(NodeKind::Gpu), of_kind(NodeKind::Nic));
+        assert!(nodes.is_sorted_by_key(|node| node.kind.place()), "GPUs, switches, NICs");
+        let names: HashSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+        assert!(names.len() == nodes.len(), "names of nodes differ");
+        let ends: HashSet<(usize, usize)> = links.iter().map(|link| (link.from, link.to)).collect();
+        assert!(ends.len() == links.len(), "one link from node to node");
+        let gpus = nodes.iter().filter(|node| node.kind == NodeKind::Gpu).count();
+        let nics = (0..nodes.len()).filter(|node| nodes[*node].kind == NodeKind::Nic).collect::<Vec<_>>();
         let mut unit = Unit {
             name: name.to_owned(),
             gpus_per_host,
             domains: Vec::new(),
             paths: Vec::new(),
             ways_out: Vec::new(),
-            ways_in: vec![None; gpus.len()],
+            ways_in: Vec::new(),
             gpus,
             nodes,
             links,
             limits,
         };
-        let to_gpus: Vec<Vec<Option<Vec<usize>>>> = unit.gpus.iter().map(|gpu| unit.search(*gpu)).collect();
-        for reached in &to_gpus {
-            unit.paths.extend(unit.gpus.iter().map(|gpu| reached[*gpu].clone()));
-            let nearest = nics.iter().filter_map(|nic| reached[*nic].clone()).min_by(|a, b| unit.compare(a, b));
-            unit.ways_out.push(nearest);
+        for gpu in 0..gpus {
+            let mut reached = unit.search(gpu);
+            let ways = nics.iter().filter_map(|nic| reached[*nic].take()).collect();
+            unit.ways_out.push(unit.best(ways, gpu));
+            unit.paths.extend(reached.into_iter().take(gpus));
         }
+        let mut ways_in: Vec<Vec<Vec<usize>>> = vec![Vec::new(); gpus];
         for nic in nics {
-            let reached = unit.search(nic);
-            for (number, gpu) in unit.gpus.iter().enumerate() {
-                let way = &reached[*gpu];
-                let known = &unit.ways_in[number];
-                let better = match (way, known) {
-                    (Some(way), Some(known)) => unit.compare(way, known).is_lt(),
-                    (Some(_), None) => true,
-                    (None, _) => false,
-                };
-                if better {
-                    unit.ways_in[number] = way.clone();
-                }
+            for (ways, way) in ways_in.iter_mut().zip(unit.search(nic)) {
+                ways.extend(way);
             }
         }
+        unit.ways_in = ways_in.into_iter().enumerate().map(|(gpu, ways)| unit.best(ways, gpu)).collect();
         unit.domains = unit.number_domains();
         unit
     }
 
     pub fn gpus(&self) -> usize {
-        self.gpus.len()
+        self.gpus
     }
 
-    /// The node of a GPU.
-    pub fn gpu_node(&self, gpu: usize) -> usize {
-        self.gpus[gpu]
-    }
-
-    /// For every GPU the number of its domain: GPUs that reach each other, both ways, without a NIC.
+    /// For every GPU the number of its domain: GPUs that reach each other, both ways, without a NIC; over other GPUs if need be.
     pub fn domains(&self) -> &[u32] {
         &self.domains
     }
 
     /// The links from one GPU to another of the unit that pass neither a NIC nor another GPU; None if there is no such way.
     pub fn path(&self, from: usize, to: usize) -> Option<&[usize]> {
-        self.paths[from * self.gpus.len() + to].as_deref()
+        self.paths[from * self.gpus + to].as_deref()
     }
 
     /// The links from a GPU to its best NIC, or from there to it.
@@ -159,15 +163,61 @@ impl Unit {
         self.ways_in[gpu].as_deref()
     }
 
+    /// What all GPUs together may send over links of a class, their shared limits counted.
+    pub fn bytes_per_s_out(&self, class: LinkClass) -> f64 {
+        let of_class = |link: &usize| self.links[*link].from < self.gpus && self.links[*link].class == class;
+        let limited = |link: usize| {
+            let shares = self.limits.iter().filter(|limit| limit.links.contains(&link)).map(|limit| {
+                let all: f64 = limit.links.iter().map(|link| self.links[*link].bytes_per_s).sum();
+                (limit.bytes_per_s / all).min(1.0)
+            });
+            self.links[link].bytes_per_s * shares.fold(1.0, f64::min)
+        };
+        (0..self.links.len()).filter(of_class).map(limited).sum()
+    }
+
     /// Whether a switch that can add up joins all GPUs of a GPU's domain.
     pub fn reduces(&self, gpu: usize) -> bool {
-        let members =
-            || (0..self.gpus()).filter(|one| self.domains[*one] == self.domains[gpu]).map(|one| self.gpus[one]);
+        let members = || (0..self.gpus).filter(|one| self.domains[*one] == self.domains[gpu]);
         let joined = |a: usize, b: usize| self.links.iter().any(|link| link.from == a && link.to == b);
         (0..self.nodes.len()).any(|node| {
             self.nodes[node].kind == NodeKind::Switch { reduces: true }
                 && members().all(|gpu| joined(gpu, node) && joined(node, gpu))
         })
+    }
+
+    /// The best of the ways between a GPU and the NICs; where several are as good, GPUs take turns.
+    fn best(&self, mut ways: Vec<Vec<usize>>, gpu: usize) -> Option<Vec<usize>> {
+        ways.sort_by(|a, b| self.compare(a, b));
+        let as_good = ways.iter().take_while(|way| self.compare(way, &ways[0]).is_eq()).count();
+        (as_good > 0).then(|| ways.swap_remove(gpu % as_good))
+    }
+
+    /// Which GPUs can be reached over any nodes, other GPUs and the network among them: from the first GPU, or from the network;
+    /// which reach it, if `backward`.
+    pub fn reaches(&self, from_network: bool, backward: bool) -> Vec<bool> {
+        let is_nic = |node: usize| self.nodes[node].kind == NodeKind::Nic;
+        let mut next: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
+        for link in &self.links {
+            let (from, to) = if backward { (link.to, link.from) } else { (link.from, link.to) };
+            next[from].push(to);
+        }
+        let nics = || (0..self.nodes.len()).filter(|node| is_nic(*node));
+        let mut waiting: Vec<usize> = if from_network { nics().collect() } else { vec![0] };
+        let mut reached = vec![false; self.nodes.len()];
+        waiting.iter().for_each(|node| reached[*node] = true);
+        let mut network_reached = false;
+        while let Some(node) = waiting.pop() {
+            let behind_network = (is_nic(node) && !std::mem::replace(&mut network_reached, true)).then(nics);
+            for other in next[node].iter().copied().chain(behind_network.into_iter().flatten()) {
+                if !reached[other] {
+                    reached[other] = true;
+                    waiting.push(other);
+                }
+            }
+        }
+        reached.truncate(self.gpus);
+        reached
     }
 
     /// Fewer links first, then the wider, then the nearer.
@@ -205,22 +255,67 @@ impl Unit {
         best
     }
 
+    /// The strongly connected parts of the graph of [paths](Unit::path), numbered by their first GPUs: a GPU's domain is what it
+    /// reaches of those that reach it.
     fn number_domains(&self) -> Vec<u32> {
-        let joined = |a: usize, b: usize| self.path(a, b).is_some() && self.path(b, a).is_some();
-        let mut domains: Vec<Option<u32>> = vec![None; self.gpus()];
+        let leads = |from: usize, to: usize| self.path(from, to).is_some();
+        let mut domains: Vec<Option<u32>> = vec![None; self.gpus];
         let mut count = 0;
-        for first in 0..self.gpus() {
+        for first in 0..self.gpus {
             if domains[first].is_some() {
                 continue;
             }
-            let mut waiting = vec![first];
-            while let Some(gpu) = waiting.pop() {
-                if domains[gpu].replace(count).is_none() {
-                    waiting.extend((0..self.gpus()).filter(|other| domains[*other].is_none() && joined(gpu, *other)));
-                }
+            let ahead = self.flood(first, leads);
+            let behind = self.flood(first, |from, to| leads(to, from));
+            for gpu in (0..self.gpus).filter(|gpu| ahead[*gpu] && behind[*gpu]) {
+                domains[gpu] = Some(count);
             }
             count += 1;
         }
         domains.into_iter().map(|domain| domain.expect("every GPU was visited")).collect()
+    }
+
+    fn flood(&self, first: usize, leads: impl Fn(usize, usize) -> bool) -> Vec<bool> {
+        let mut reached = vec![false; self.gpus];
+        reached[first] = true;
+        let mut waiting = vec![first];
+        while let Some(gpu) = waiting.pop() {
+            for (next, seen) in reached.iter_mut().enumerate() {
+                if !*seen && leads(gpu, next) {
+                    *seen = true;
+                    waiting.push(next);
+                }
+            }
+        }
+        reached
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(gpus: usize, nics: usize, links: &[(usize, usize)]) -> Unit {
+        let node = |name: &str, number: usize, kind| Node { name: format!("{name}{number}"), kind };
+        let mut nodes: Vec<Node> = (0..gpus).map(|number| node("gpu", number, NodeKind::Gpu)).collect();
+        nodes.push(node("switch", 0, NodeKind::Switch { reduces: false }));
+        nodes.extend((0..nics).map(|number| node("nic", number, NodeKind::Nic)));
+        let link = |&(from, to)| Link { from, to, class: LinkClass::Host, bytes_per_s: 1e9, latency_ns: 1.0 };
+        Unit::new("test", nodes, links.iter().map(link).collect(), Vec::new(), 0)
+    }
+
+    #[test]
+    fn gpus_that_reach_each_other_over_others_share_a_domain() {
+        let one_way_ring = unit(4, 0, &[(0, 1), (1, 2), (2, 0), (2, 3)]);
+        assert_eq!(one_way_ring.domains(), [0, 0, 0, 1]);
+        assert_eq!((one_way_ring.path(0, 1), one_way_ring.path(1, 0)), (Some(&[0][..]), None));
+    }
+
+    #[test]
+    fn equal_nics_behind_a_switch_are_taken_in_turn() {
+        let all = [(0, 2), (2, 0), (1, 2), (2, 1), (2, 3), (3, 2), (2, 4), (4, 2)];
+        let pair = unit(2, 2, &all);
+        assert_eq!([0, 1].map(|gpu| pair.way_out(gpu).unwrap()), [[0, 4], [2, 6]]);
+        assert_eq!([0, 1].map(|gpu| pair.way_in(gpu).unwrap()), [[5, 1], [7, 3]]);
     }
 }

@@ -7,6 +7,7 @@ mod abort;
 mod fork;
 mod kill;
 mod limits;
+mod messages;
 mod mismatch;
 mod process;
 mod record;

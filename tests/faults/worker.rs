@@ -10,7 +10,7 @@
 //! | `check`, `window_check` | `intact` if the paint of the last round is still there |
 //! | `timeout MS`, `describe`, `fork`, `shm` | see the code |
 //!
-//! A CALL is `collective type op count root`.
+//! A CALL is `collective type op count root`; of `send` and `recv` the root is the peer.
 
 use crate::fork;
 use crate::registered::Registered;
@@ -205,6 +205,16 @@ impl Call {
             }
             "all_to_all" => communicator.all_to_all(input, part_out),
             "barrier" => communicator.barrier(),
+            "send" => communicator.send(part, root),
+            "recv" => communicator.recv(&mut part_out[..count], root),
+            // To the next rank, from the one before.
+            "send_recv" => {
+                let (rank, size) = (communicator.rank(), communicator.size());
+                communicator.group(|group| {
+                    group.send(part, (rank + 1) % size);
+                    group.recv(&mut part_out[..count], (rank + size - 1) % size);
+                })
+            }
             other => panic!("unknown collective {other}"),
         }
     }

@@ -9,8 +9,11 @@ mod check;
 mod doctor;
 mod failure;
 mod launch;
+mod machine;
 mod os;
 mod output;
+mod plan;
+mod simulate;
 mod size;
 
 use clap::Parser;
@@ -31,6 +34,8 @@ enum Subcommand {
     Check(check::Arguments),
     Doctor(doctor::Arguments),
     Launch(launch::Arguments),
+    Plan(Box<plan::Arguments>),
+    Simulate(Box<simulate::Arguments>),
 }
 
 fn main() -> ExitCode {
@@ -48,5 +53,7 @@ fn run() -> Result<u8, Failure> {
         Subcommand::Check(arguments) => arguments.run(),
         Subcommand::Doctor(arguments) => arguments.run(),
         Subcommand::Launch(arguments) => arguments.run(),
+        Subcommand::Plan(arguments) => arguments.run(),
+        Subcommand::Simulate(arguments) => arguments.run(),
     }
 }

@@ -329,7 +329,8 @@ impl<'a> Run<'a> {
 
     fn flow_of(&mut self, messages: Vec<u32>, once: Once) {
         let mut resources: Vec<u32> = Vec::new();
-        let bytes = self.programs.messages[messages[0] as usize].0;
+        let bytes = self.programs.messages[messages[0] as usize].0 as f64;
+        let bytes = if once == Once::Neither { bytes } else { bytes * self.topology.reached.switch_factor() };
         for &message in &messages {
             let link = self.link_of(message);
             self.links[link].started += 1;
@@ -346,7 +347,7 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        let flow = self.flows.start(self.now_ns, resources, bytes as f64) as usize;
+        let flow = self.flows.start(self.now_ns, resources, bytes) as usize;
         if flow == self.cargo.len() {
             self.cargo.push(Vec::new());
         }

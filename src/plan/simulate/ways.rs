@@ -43,7 +43,8 @@ pub(super) fn lay(
         };
         let route = route.ok_or(Failed::NoRoute { from, to })?;
         let mut number = |id: &ResourceId| {
-            let rate = topology.resource(*id).bytes_per_s;
+            let resource = topology.resource(*id);
+            let rate = resource.bytes_per_s * topology.reached.of(resource.class);
             rate.is_finite().then(|| {
                 *numbers.entry(*id).or_insert_with(|| {
                     let sharers = fold.map_or(1, |fold| fold.sharers(topology, (from, to), *id, &mut shared));

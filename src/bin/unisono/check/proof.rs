@@ -88,7 +88,7 @@ fn prove_one(algorithm: &dyn Algorithm, problem: &Problem) -> Result<Facts, Stri
         Ok(checked)
     });
     checked.map(|checked| checked.facts().clone()).map_err(|flaw| {
-        let Problem { collective, ranks, root, uneven, tiles, layout: _ } = problem;
+        let Problem { collective, ranks, root, uneven, tiles, layout: _, switch: _ } = problem;
         let sizes = if *uneven { "unequal blocks" } else { "equal blocks" };
         format!("{} {collective}, {ranks} ranks, root {root}, {tiles} tiles, {sizes}: {flaw}", algorithm.name())
     })

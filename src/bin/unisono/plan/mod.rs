@@ -4,7 +4,7 @@ mod row;
 mod text;
 
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
-use crate::machine;
+use crate::machine::Question;
 use crate::output::Output;
 use row::Asked;
 use unisono::nccl;
@@ -18,7 +18,7 @@ use unisono::select::rules::Rules;
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
-    machine: machine::Arguments,
+    question: Question,
 
     /// unisono: our plans; nccl: what NCCL takes with each of its algorithms and protocols, and which it would pick
     #[arg(long, default_value = "unisono", value_name = "NAME")]
@@ -61,17 +61,17 @@ impl std::str::FromStr for Engine {
 
 impl Arguments {
     pub fn run(self) -> Result<u8, Failure> {
-        let topology = self.machine.topology()?;
+        let topology = self.question.machine.topology()?;
         let machine = Machine::new(&topology);
         let rules = self.rules.as_deref().map(read_rules).transpose()?;
         let settings = self.settings()?;
         let mut out = Output::stdout();
-        for &bytes in &self.machine.bytes {
+        for &bytes in &self.question.bytes {
             let asked = Asked {
                 machine: &machine,
-                collective: self.machine.collective,
+                collective: self.question.collective,
                 bytes,
-                dtype: self.machine.dtype,
+                dtype: self.question.dtype,
                 rules: rules.as_ref(),
             };
             let row = match self.engine {

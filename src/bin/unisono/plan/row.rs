@@ -6,7 +6,7 @@ use std::time::Instant;
 use unisono::nccl;
 use unisono::select::machine::{Machine, Question};
 use unisono::select::rules::Rules;
-use unisono::topology::bound::{self, Bound};
+use unisono::topology::bound::{self, BoundAt};
 use unisono::{Collective, DType, ReduceOp};
 
 /// One line of JSON. What it says more than the text is for programs.
@@ -61,8 +61,10 @@ pub struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn bound(&self) -> Result<Bound, Failure> {
-        Ok(bound::bound(self.machine.topology, self.collective, self.bytes)?)
+    fn bound(&self) -> Result<BoundAt, Failure> {
+        let bound = bound::bound(self.machine.topology, self.collective);
+        let bound = bound.map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))?;
+        Ok(bound.at(self.bytes))
     }
 
     fn row(&self, engine: &'static str, started: Instant, candidates: Vec<Candidate>) -> Result<Row, Failure> {
@@ -72,7 +74,7 @@ impl Asked<'_> {
             let why = chosen.rejected.as_deref().unwrap_or("it has no price");
             Failure::new(FAILED, format!("nothing serves {} there: {} {why}", self.collective, chosen.name))
         })?;
-        let second = candidates.get(1).filter(|one| one.time_us.is_some());
+        let second = candidates[1..].iter().find(|one| one.time_us.is_some() && one.rejected.is_none());
         Ok(Row {
             machine: self.machine.topology.name.clone(),
             ranks: self.machine.ranks,
@@ -82,8 +84,8 @@ impl Asked<'_> {
             engine,
             chosen: chosen.name.clone(),
             time_us,
-            lower_bound_us: bound.time_us(),
-            bound_is_tight: bound.is_tight,
+            lower_bound_us: bound.seconds() * 1e6,
+            bound_is_tight: bound.tight,
             bound_cut: bound.cut,
             bottleneck: String::new(),
             planning_ms: started.elapsed().as_secs_f64() * 1e3,

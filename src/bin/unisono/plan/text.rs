@@ -10,11 +10,9 @@ use unisono::topology::Topology;
 pub fn print(out: &mut Output, row: &Row, topology: &Topology) -> Result<(), Failure> {
     let Row { machine, ranks, collective, bytes, engine, .. } = row;
     let domains = topology.layout().domains(*ranks);
-    out.line(&format!(
-        "# {collective} of {} on {machine}: {ranks} GPUs in {domains} NVLink domain{}, engine {engine}",
-        size::format(*bytes),
-        if domains == 1 { "" } else { "s" }
-    ))?;
+    let domains = if domains == 1 { "one domain".to_owned() } else { format!("{domains} domains") };
+    let bytes_text = size::format(*bytes);
+    out.line(&format!("# {collective} of {bytes_text} on {machine}: {ranks} ranks in {domains}, engine {engine}"))?;
     let chosen = &row.candidates[0];
     let (latency, bandwidth) = (chosen.latency_us.unwrap_or(0.0), chosen.bandwidth_us.unwrap_or(0.0));
     out.line(&format!(
@@ -56,8 +54,9 @@ pub fn print(out: &mut Output, row: &Row, topology: &Topology) -> Result<(), Fai
         let name = format!("{}{tiles}", one.name);
         let why = one.rejected.as_deref().map(|why| format!("  {why}")).unwrap_or_default();
         match (one.time_us, one.latency_us, one.bandwidth_us) {
-            (Some(time), Some(latency), Some(bandwidth)) => out
-                .line(&format!("{name:<26} {:>14} {:>14} {:>14}{why}", us(time), us(latency), us(bandwidth)))?,
+            (Some(time), Some(latency), Some(bandwidth)) => {
+                out.line(&format!("{name:<26} {:>14} {:>14} {:>14}{why}", us(time), us(latency), us(bandwidth)))?
+            }
             _ => out.line(&format!("{name:<26} {:>14} {:>14} {:>14}{why}", "-", "-", "-"))?,
         }
     }
@@ -66,7 +65,11 @@ pub fn print(out: &mut Output, row: &Row, topology: &Topology) -> Result<(), Fai
         let quantity = &constant.quantity;
         out.line(&format!(
             "{:<42} {:>10} {:<5} {}: {}",
-            constant.name, figure(quantity.value), constant.unit, quantity.origin, quantity.source
+            constant.name,
+            figure(quantity.value),
+            constant.unit,
+            quantity.origin,
+            quantity.source
         ))?;
     }
     out.line("")
@@ -90,5 +93,8 @@ fn figure(value: f64) -> String {
 fn rounded(bytes: u64) -> String {
     let units = [("GiB", 30u32), ("MiB", 20), ("KiB", 10)];
     let fitting = units.into_iter().find(|(_, shift)| bytes >= 1 << shift);
-    fitting.map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{:.3}{unit}", bytes as f64 / f64::from(1u32 << shift)))
+    fitting.map_or_else(
+        || bytes.to_string(),
+        |(unit, shift)| format!("{:.3}{unit}", bytes as f64 / f64::from(1u32 << shift)),
+    )
 }

@@ -60,6 +60,7 @@ impl Dice<'_> {
             uneven: self.roll(2) == 1,
             tiles: 1 + (self.roll(8) / 6) as u32,
             layout: Layout::Flat,
+            switch: false,
         };
         let blocks = 1 + self.roll(3) as u32;
         let programs: Vec<Program> = (0..ranks).map(|_| self.program(ranks)).collect();
