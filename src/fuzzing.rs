@@ -2,7 +2,7 @@
 //!
 //! A property takes bytes and panics where it is broken. It stands beside its parser, in a file `properties.rs`; the table
 //! here names all of them. `ci/fuzz` searches for bytes that break one, guided by coverage; the tests below run each over the
-//! files in `tests/fuzz/corpus`: what a rank really sends, and what once broke something.
+//! files in `tests/corpus`: what a rank really sends, and what once broke something.
 //!
 //! A new property is a function and a line in [`TARGETS`].
 
@@ -18,6 +18,7 @@ pub(crate) use allocation::peak_bytes;
 
 use crate::nccl::Version;
 use crate::select::rules::Rules;
+use crate::topology::file;
 use crate::types::{Collective, DType, ReduceOp};
 use crate::{bootstrap, communicator, control, plan, transport};
 
@@ -37,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "hello", property: communicator::properties::hello },
     Target { name: "data", property: transport::properties::data },
     Target { name: "plan", property: plan::properties::text },
+    Target { name: "machine", property: machine },
     Target { name: "rules", property: rules },
     Target { name: "argument", property: argument },
 ];
@@ -50,6 +52,22 @@ fn environment(bytes: &[u8]) {
     communicator::properties::settings(&lookup, text.len());
     let names = variables.iter().map(|(name, _)| (*name).to_owned());
     assert!(bootstrap::unknown_variables(names).len() <= variables.len());
+}
+
+/// A file that describes a machine. What it describes may be far larger than the text, but not without bounds.
+fn machine(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    match file::parse("machine.toml", text) {
+        Ok(machine) => {
+            assert!(machine.units() > 0 && machine.gpus() > 0);
+            let again = file::print(&machine);
+            assert_eq!(file::parse("again.toml", &again), Ok(machine), "{again}");
+        }
+        Err(error) => {
+            assert!(error.line >= 1 && error.column >= 1);
+            assert_one_sentence(&error.to_string(), text.len());
+        }
+    }
 }
 
 /// A file of a user's rules for the choice of algorithms.

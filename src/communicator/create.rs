@@ -163,10 +163,15 @@ impl Builder {
         warn_of_unknown_variables();
         let lookup = |name: &str| std::env::var(name).ok();
         let settings = self.settings.or_environment(&lookup)?;
-        let job = Job::from_environment(&lookup)?;
+        Builder { settings }.of_job(&Job::from_environment(&lookup)?)
+    }
+
+    /// The communicator of a job's ranks, by what is set here alone.
+    pub(in crate::communicator) fn of_job(self, job: &Job) -> Result<Communicator> {
+        let settings = self.settings;
         let deadline = Instant::now() + settings.timeout();
         let hello = Hello::of(&settings);
-        let world = World::join(&job, &hello.encode(), deadline)?;
+        let world = World::join(job, &hello.encode(), deadline)?;
         let hellos =
             (0..world.size()).map(|rank| Hello::decode(rank, &world.peer(rank).hello)).collect::<Result<Vec<_>>>()?;
         agree(&hellos).map_err(|error| error.on_rank(world.rank()))?;
@@ -338,10 +343,10 @@ impl Origin {
 
     fn connector(&self, id: u64, members: &[Rank]) -> crate::exec::links::Connect {
         match self {
-            Origin::Threads(_) => Box::new(|peer, _, _, _| unreachable!("threads reach rank {peer} through memory")),
+            Origin::Threads(_) => Arc::new(|peer, _, _, _| unreachable!("threads reach rank {peer} through memory")),
             Origin::Processes(world) => {
                 let (world, members) = (world.world.clone(), members.to_vec());
-                Box::new(move |peer, channel, deadline, hopeless| {
+                Arc::new(move |peer, channel, deadline, hopeless| {
                     world.open_stream_unless(members[peer], tag(id, u64::from(channel)), deadline, hopeless)
                 })
             }

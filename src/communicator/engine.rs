@@ -1,5 +1,6 @@
 //! The engine of one rank: prepares calls, runs them in order, waits, and says why when it waits in vain.
 
+mod connecting;
 mod failure;
 mod transfers;
 
@@ -20,7 +21,8 @@ use crate::reduce::Kernel;
 use crate::select::{Context, Selector};
 use crate::topology::Layout;
 use crate::transport::arena::Bell;
-use crate::types::{Collective, Rank, ReduceOp};
+use crate::types::{Collective, LinkName, Rank, ReduceOp};
+use connecting::Connecting;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -67,6 +69,24 @@ struct Shape {
     scale: Option<Scale>,
 }
 
+/// A call that needs links to become a shape.
+struct Draft {
+    digest: u64,
+    lowered: Lowered,
+    kernel: Option<Kernel>,
+    element_bytes: usize,
+    text: u32,
+    bytes: u64,
+    scale: Option<Scale>,
+}
+
+impl Draft {
+    fn links(&self) -> impl Iterator<Item = LinkName> {
+        let outboxes = self.lowered.outboxes.iter().map(|(name, _)| *name);
+        self.lowered.inboxes.iter().copied().chain(outboxes)
+    }
+}
+
 struct Scale {
     kernel: Kernel,
     count: usize,
@@ -79,10 +99,25 @@ struct Queued {
     memory: Memory,
     timeout: Duration,
     ticket: Arc<Ticket>,
-    running: Option<Running>,
+    stage: Stage,
 }
 
-/// The front of the queue while it runs.
+impl Queued {
+    fn running(&self) -> Option<&Running> {
+        match &self.stage {
+            Stage::Running(running) => Some(running),
+            Stage::Queued | Stage::Connecting(_) => None,
+        }
+    }
+}
+
+/// How far an operation has come; only the front of the queue gets beyond the first.
+enum Stage {
+    Queued,
+    Connecting(Box<Connecting>),
+    Running(Running),
+}
+
 struct Running {
     shape: usize,
     sequence: u64,
@@ -142,13 +177,13 @@ impl Engine {
         self.finish(shape, sequence, timeout)
     }
 
-    /// Queues a call behind those that run. Does not wait, but may connect to peers that a plan needs for the first time.
+    /// Queues a call behind those that run. Does not wait.
     ///
     /// # Safety
     /// `memory` must be as [`Runner::begin`] wants it until the ticket is done.
     pub unsafe fn start(&mut self, call: Call, memory: Memory, timeout: Duration, ticket: Arc<Ticket>) -> Result<()> {
         self.guard()?;
-        self.queue.push_back(Queued { call, memory, timeout, ticket, running: None });
+        self.queue.push_back(Queued { call, memory, timeout, ticket, stage: Stage::Queued });
         self.drive();
         Ok(())
     }
@@ -162,21 +197,36 @@ impl Engine {
         Ok(())
     }
 
-    /// The index of the prepared shape of a call.
+    /// The index of the prepared shape of a call. Blocks to connect to peers that its plan needs for the first time.
     fn prepare(&mut self, call: &Call, timeout: Duration) -> Result<usize> {
         if let Some(index) = self.shapes.find(call) {
             return Ok(index);
         }
-        let shape = self.make_shape(call, timeout).map_err(|error| self.fail_before(call, error))?;
-        let running = self.queue.front().and_then(|front| front.running.as_ref()).map(|running| running.shape);
+        let shape = self.draft(call).and_then(|draft| {
+            let (control, sequence) = (self.control.clone(), self.sequence + 1);
+            let waiting = RefCell::new(Waiting::new(timeout, &control.clock));
+            let hopeless = |peer| {
+                let standing = || Standing { waits_for: vec![peer], ..Standing::default() };
+                let look = || waiting.borrow_mut().look_around(&control, sequence, standing).err();
+                control.failure().or_else(look)
+            };
+            let hope = Hope { deadline: control.clock.now() + timeout + CONNECT_GRACE, hopeless: &hopeless };
+            self.finish_draft(draft, &hope)
+        });
+        shape.map(|shape| self.keep(call, shape)).map_err(|error| self.fail_before(call, error))
+    }
+
+    fn keep(&mut self, call: &Call, shape: Shape) -> usize {
+        let running = self.queue.front().and_then(|front| front.running()).map(|running| running.shape);
         let (index, evicted) = self.shapes.insert(call.clone(), shape, running);
         if let Some(evicted) = evicted {
             self.control.recorder.retire(evicted.text);
         }
-        Ok(index)
+        index
     }
 
-    fn make_shape(&mut self, call: &Call, timeout: Duration) -> Result<Shape> {
+    /// All of a shape but the links.
+    fn draft(&mut self, call: &Call) -> Result<Draft> {
         let bytes = call.bytes(self.size);
         let checked = Selector::choose(&self.context, call.problem(self.size, self.layout), bytes, call.algorithm)?;
         // Pre-multiplied input lies in memory of its own, so it is in place no longer.
@@ -195,14 +245,12 @@ impl Engine {
         // Connecting may have to wait for peers: from here on they can see what this rank is about to do.
         let sequence = self.sequence + 1;
         self.control.recorder.enter(sequence, text, bytes, fingerprint(digest, sequence));
-        let (control, waiting) = (self.control.clone(), RefCell::new(Waiting::new(timeout, &self.control.clock)));
-        let hopeless = |peer| {
-            let standing = || Standing { waits_for: vec![peer], ..Standing::default() };
-            let look = || waiting.borrow_mut().look_around(&control, sequence, standing).err();
-            control.failure().or_else(look)
-        };
-        let hope = Hope { deadline: self.control.clock.now() + timeout + CONNECT_GRACE, hopeless: &hopeless };
-        let runner = self.make_runner(lowered, kernel, call.dtype.size(), &hope)?;
+        Ok(Draft { digest, lowered, kernel, element_bytes: call.dtype.size(), text, bytes, scale })
+    }
+
+    fn finish_draft(&mut self, draft: Draft, hope: &Hope<'_>) -> Result<Shape> {
+        let Draft { digest, lowered, kernel, element_bytes, text, bytes, scale } = draft;
+        let runner = self.make_runner(lowered, kernel, element_bytes, hope)?;
         Ok(Shape { digest, runner, text, bytes, scale })
     }
 
@@ -285,34 +333,77 @@ impl Engine {
     /// Lets the front of the queue go as far as it can; true while operations are left.
     pub fn drive(&mut self) -> bool {
         while let Some(front) = self.queue.front_mut() {
-            let running = match front.running.take() {
-                Some(running) => running,
-                None => {
-                    let (call, timeout) = (front.call.clone(), front.timeout);
-                    match self.guard().and_then(|()| self.prepare(&call, timeout)) {
-                        Ok(shape) => {
-                            let memory = self.queue[0].memory;
-                            // SAFETY: whoever started the operation vouched for its memory.
-                            let sequence = unsafe { self.begin(shape, memory) };
-                            Running { shape, sequence, waiting: Waiting::new(timeout, &self.control.clock) }
-                        }
-                        Err(error) => {
-                            self.resolve_front(Err(error));
-                            continue;
-                        }
-                    }
-                }
-            };
-            match self.step(running) {
+            let stage = std::mem::replace(&mut front.stage, Stage::Queued);
+            match self.advance(stage) {
                 Ok(None) => self.resolve_front(Ok(())),
-                Ok(Some(running)) => {
-                    self.queue[0].running = Some(running);
+                Ok(Some(stage)) => {
+                    self.queue[0].stage = stage;
                     return true;
                 }
                 Err(error) => self.resolve_front(Err(error)),
             }
         }
         false
+    }
+
+    /// Moves the front of the queue on from its stage; None when it is done.
+    fn advance(&mut self, stage: Stage) -> Result<Option<Stage>> {
+        let stage = match stage {
+            Stage::Queued => self.open_front()?,
+            Stage::Connecting(connecting) => self.connect_front(connecting)?,
+            Stage::Running(running) => Stage::Running(running),
+        };
+        match stage {
+            Stage::Running(running) => Ok(self.step(running)?.map(Stage::Running)),
+            Stage::Queued | Stage::Connecting(_) => Ok(Some(stage)),
+        }
+    }
+
+    /// Begins the front of the queue, or to connect to the peers that it needs for the first time.
+    fn open_front(&mut self) -> Result<Stage> {
+        self.guard()?;
+        let Queued { ref call, timeout, .. } = self.queue[0];
+        let waiting = Waiting::new(timeout, &self.control.clock);
+        if let Some(index) = self.shapes.find(call) {
+            return Ok(self.begin_front(index, waiting));
+        }
+        let call = call.clone();
+        let connecting = self.draft(&call).and_then(|draft| {
+            let missing = self.links.unconnected(draft.links());
+            let deadline = self.control.clock.now() + timeout + CONNECT_GRACE;
+            let (connect, control) = (self.links.connector(), self.control.clone());
+            Connecting::begin(draft, waiting, missing, connect, control, deadline)
+        });
+        match connecting {
+            Ok(connecting) => self.connect_front(Box::new(connecting)),
+            Err(error) => Err(self.fail_before(&call, error)),
+        }
+    }
+
+    fn connect_front(&mut self, mut connecting: Box<Connecting>) -> Result<Stage> {
+        let Engine { links, control, sequence, .. } = self;
+        let connected = match control.failure() {
+            Some(failure) => Err(failure),
+            None => connecting.poll(links, control, *sequence + 1),
+        };
+        let call = self.queue[0].call.clone();
+        let Connecting { draft, waiting, .. } = match connected {
+            Ok(true) => *connecting,
+            Ok(false) => return Ok(Stage::Connecting(connecting)),
+            Err(error) => return Err(self.fail_before(&call, error)),
+        };
+        // All connections are there: nothing is left to wait for.
+        let hope = Hope { deadline: self.control.clock.now(), hopeless: &|_| None };
+        let shape = self.finish_draft(draft, &hope).map_err(|error| self.fail_before(&call, error))?;
+        let index = self.keep(&call, shape);
+        Ok(self.begin_front(index, waiting))
+    }
+
+    fn begin_front(&mut self, shape: usize, waiting: Waiting) -> Stage {
+        let memory = self.queue[0].memory;
+        // SAFETY: whoever started the operation vouched for its memory.
+        let sequence = unsafe { self.begin(shape, memory) };
+        Stage::Running(Running { shape, sequence, waiting })
     }
 
     /// Polls a running operation; None when it is done.
@@ -343,9 +434,13 @@ impl Engine {
     /// Rests for a moment, or until something comes, while an operation runs.
     pub fn rest(&mut self) {
         let Engine { shapes, links, patience, bell, descriptors, queue, .. } = self;
-        if let Some(Running { shape, waiting, .. }) = queue.front_mut().and_then(|front| front.running.as_mut()) {
-            // An error shows again at the next poll, which reports it.
-            let _ = waiting.rest(&mut shapes[*shape].runner, links, patience, bell.as_ref(), descriptors);
+        match queue.front_mut().map(|front| &mut front.stage) {
+            Some(Stage::Running(Running { shape, waiting, .. })) => {
+                // An error shows again at the next poll, which reports it.
+                let _ = waiting.rest(&mut shapes[*shape].runner, links, patience, bell.as_ref(), descriptors);
+            }
+            Some(Stage::Connecting(connecting)) => connecting.rest(),
+            Some(Stage::Queued) | None => {}
         }
     }
 
@@ -369,7 +464,7 @@ impl Engine {
             );
             self.control
                 .fail(gone.with_peer(self.rank).remedy("wait for every operation before the communicator is dropped"));
-            if let Some(Running { shape, sequence, .. }) = self.queue[0].running.take() {
+            if let Some(&Running { shape, sequence, .. }) = self.queue[0].running() {
                 let runner = &mut self.shapes[shape].runner;
                 runner.cancel(&mut self.links);
                 let Standing { step, bytes, .. } = runner.standing(&mut self.links);

@@ -43,7 +43,7 @@ use create::Origin;
 use diagnostics::Diagnostics;
 use engine::{Engine, Transfer};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError, Weak};
 use std::time::Duration;
 
 /// A group of ranks that make the same calls in the same order.
@@ -134,6 +134,15 @@ impl Shared {
         let engine = self.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.callers.fetch_sub(1, Ordering::Relaxed);
         engine
+    }
+
+    /// The engine, unless another thread has it: that one moves operations on.
+    fn try_lock(&self) -> Option<MutexGuard<'_, Engine>> {
+        match self.engine.try_lock() {
+            Ok(engine) => Some(engine),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// As [`Shared::lock`], for the progress thread: callers go first. It holds the engine while it sleeps and asks for it again

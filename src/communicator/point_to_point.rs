@@ -33,7 +33,7 @@ impl<'a> Group<'a> {
 }
 
 impl Communicator {
-    /// Sends `data` to a rank, which must receive as many elements of the same type. Blocks until the memory may be reused, which
+    /// Sends `data` to a rank, which must receive as many elements of the same type, be they none. Blocks until the memory may be reused, which
     /// may be before or after the other rank receives.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ impl Communicator {
             // SAFETY: both were borrowed, one of them mutably, for as long as the group: they are as long as they say and apart.
             unsafe { send.copy_to(receive) };
         }
-        transfers.retain(|one| one.message.peer != self.rank && one.message.bytes > 0);
+        transfers.retain(|one| one.message.peer != self.rank);
         Ok(())
     }
 }
@@ -154,5 +154,47 @@ impl With<'_> {
         transfers.clear();
         communicator.transfers = transfers;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Communicator, Error};
+    use std::time::Duration;
+
+    /// Rank 0 sends nothing, then three bytes; what rank 1 makes of it.
+    fn after_an_empty_send(receive: fn(&mut Communicator) -> Result<(), Error>) -> Result<(), Error> {
+        let mut ranks = Communicator::builder().timeout(Duration::from_secs(60)).local(2).unwrap();
+        let (mut one, mut zero) = (ranks.pop().unwrap(), ranks.pop().unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                zero.send::<f32>(&[], 1).unwrap();
+                // An error if rank 1 has found one.
+                let _ = zero.send(&[1u8, 2, 3], 1);
+            });
+            receive(&mut one)
+        })
+    }
+
+    #[test]
+    fn empty_messages_meet_empty_receives_only() {
+        after_an_empty_send(|one| {
+            one.recv::<f32>(&mut [], 0)?;
+            let mut data = [0u8; 3];
+            one.recv(&mut data, 0)?;
+            assert_eq!(data, [1, 2, 3]);
+            Ok(())
+        })
+        .unwrap();
+        let wrong: [(fn(&mut Communicator) -> Result<(), Error>, &str); 3] = [
+            (|one| one.recv(&mut [0u8; 3], 0), "rank 1's recv u8 x 3 from rank 0"),
+            (|one| one.recv(&mut [0f32; 1], 0), "rank 1's recv f32 x 1 from rank 0"),
+            (|one| one.recv::<u8>(&mut [], 0), "rank 1's recv u8 x 0 from rank 0"),
+        ];
+        for (receive, received) in wrong {
+            let error = after_an_empty_send(receive).unwrap_err();
+            let text = format!("{received} (message 1 of the pair) does not fit what rank 0 sends, f32 x 0");
+            assert!(error.is_mismatch() && error.message() == text, "{error}");
+        }
     }
 }

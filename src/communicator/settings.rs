@@ -11,7 +11,7 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// Who moves operations on that were started and not waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Progress {
-    /// The caller, inside calls, polls and waits.
+    /// The caller, inside calls, polls and waits. A task that awaits an operation is polled all the time.
     #[default]
     Caller,
     /// A thread of the communicator's own, which also wakes futures.

@@ -40,7 +40,7 @@ impl Path {
 
 /// Makes the connection to a peer on a channel; both sides call it. Blocks until the deadline at the longest, or until the
 /// last argument gives a reason to stop.
-pub type Connect = Box<dyn FnMut(Rank, u16, Instant, &dyn Fn() -> Option<Error>) -> Result<TcpStream> + Send>;
+pub type Connect = Arc<dyn Fn(Rank, u16, Instant, &dyn Fn() -> Option<Error>) -> Result<TcpStream> + Send + Sync>;
 
 /// How long connecting may take.
 pub struct Hope<'a> {
@@ -148,6 +148,11 @@ impl Links {
             return Ok(stream.clone());
         }
         let stream = (self.connect)(name.peer, name.channel, hope.deadline, &|| (hope.hopeless)(name.peer))?;
+        self.add_stream(name, stream)
+    }
+
+    /// Keeps a connection for the boxes of this name.
+    pub fn add_stream(&mut self, name: LinkName, stream: TcpStream) -> Result<Arc<TcpStream>> {
         stream.set_nonblocking(true).map_err(|cause| {
             Error::new(
                 ErrorKind::Resource,
@@ -157,6 +162,23 @@ impl Links {
         let stream = Arc::new(stream);
         self.streams.insert(name, stream.clone());
         Ok(stream)
+    }
+
+    /// Those of these names that need a connection which is not there yet, each once.
+    pub fn unconnected(&self, names: impl Iterator<Item = LinkName>) -> Vec<LinkName> {
+        let mut missing = Vec::new();
+        for name in names {
+            let is_tcp = matches!(self.paths[name.peer], Some(Path::Tcp));
+            if is_tcp && !self.streams.contains_key(&name) && !missing.contains(&name) {
+                missing.push(name);
+            }
+        }
+        missing
+    }
+
+    /// What makes connections, for another thread.
+    pub fn connector(&self) -> Connect {
+        self.connect.clone()
     }
 
     fn arena_is_full(&self, arena: &Arena) -> Error {

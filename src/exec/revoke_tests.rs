@@ -32,7 +32,7 @@ fn players(arena: &Arc<Arena>, window: &Arc<Window>) -> Vec<Player> {
 
 fn player(rank: Rank, arena: &Arc<Arena>, window: &Arc<Window>) -> Player {
     let path = |peer: Rank| (peer != rank).then(|| Path::Arena { arena: arena.clone(), own: rank, peer });
-    let connect = Box::new(|peer, _, _, _: &dyn Fn() -> _| unreachable!("nobody dials rank {peer}"));
+    let connect = Arc::new(|peer, _, _, _: &dyn Fn() -> _| unreachable!("nobody dials rank {peer}"));
     let mut links = Links::new(rank, (0..RANKS).map(path).collect(), connect);
     let input = window.memory.address().wrapping_add(rank * PART);
     links.share_window(1, window.clone());

@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 fn run_rank(rank: Rank, arena: &Arc<Arena>, checked: &Checked) {
     let start = Instant::now();
     let path = |peer: Rank| (peer != rank).then(|| Path::Arena { arena: arena.clone(), own: rank, peer });
-    let connect = Box::new(|peer, _, _, _: &dyn Fn() -> _| unreachable!("nobody dials rank {peer}"));
+    let connect = Arc::new(|peer, _, _, _: &dyn Fn() -> _| unreachable!("nobody dials rank {peer}"));
     let mut links = Links::new(rank, (0..RANKS).map(path).collect(), connect);
     let lowered = lower(checked, rank, &Counts::Even(ELEMENTS as u64), 4, false);
     let hope = Hope { deadline: start + LIMIT, hopeless: &|_| None };

@@ -1,4 +1,4 @@
-//! Every property over its files in `tests/fuzz/corpus`, and over what a rank really sends.
+//! Every property over its files in `tests/corpus`, and over what a rank really sends.
 
 use super::*;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// The files to begin with: plans have theirs among the golden ones too.
 fn corpus(target: &Target) -> Vec<PathBuf> {
-    let mut corpus = files(&Path::new(TESTS).join("fuzz/corpus").join(target.name));
+    let mut corpus = files(&Path::new(TESTS).join("corpus").join(target.name));
     if target.name == "plan" {
         corpus.extend(files(&Path::new(TESTS).join("golden")));
     }
@@ -44,7 +44,7 @@ fn recorded_frames_are_what_is_sent() {
         transport::properties::recorded(),
     ];
     for (target, name, bytes) in recorded.into_iter().flatten() {
-        let file = Path::new(TESTS).join("fuzz/corpus").join(target).join(name);
+        let file = Path::new(TESTS).join("corpus").join(target).join(name);
         if std::env::var_os("UNISONO_WRITE_GOLDEN").is_some() {
             std::fs::create_dir_all(file.parent().expect("a folder")).expect("it can be made");
             std::fs::write(&file, &bytes).expect("it can be written");

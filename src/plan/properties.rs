@@ -86,11 +86,11 @@ mod tests {
     #[test]
     fn a_short_text_that_asks_for_much_is_refused_before_it_costs_much() {
         for (text, what) in [
-            (include_str!("../../tests/fuzz/corpus/plan/repeat_four_billion.plan"), "moves"),
-            (include_str!("../../tests/fuzz/corpus/plan/four_billion_tiles.plan"), "chunks of memory"),
-            (include_str!("../../tests/fuzz/corpus/plan/folds_without_end.plan"), "words of memory for what is folded"),
-            (include_str!("../../tests/fuzz/corpus/plan/messages_without_end.plan"), "messages under way"),
-            (include_str!("../../tests/fuzz/corpus/plan/reads_without_end.plan"), "reads to keep in mind"),
+            (include_str!("../../tests/corpus/plan/repeat_four_billion.plan"), "moves"),
+            (include_str!("../../tests/corpus/plan/four_billion_tiles.plan"), "chunks of memory"),
+            (include_str!("../../tests/corpus/plan/folds_without_end.plan"), "words of memory for what is folded"),
+            (include_str!("../../tests/corpus/plan/messages_without_end.plan"), "messages under way"),
+            (include_str!("../../tests/corpus/plan/reads_without_end.plan"), "reads to keep in mind"),
         ] {
             assert_eq!(too_large(text, &LONG), what);
         }
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(too_large(&many_lanes, &LONG), "steps of clocks to compare");
         let more_lanes = many_lanes.replace(&lanes, &lanes.repeat(2));
         assert_eq!(too_large(&more_lanes, &LONG), "clocks of lanes and messages side by side");
-        let folds = include_str!("../../tests/fuzz/corpus/plan/folds_without_end.plan");
+        let folds = include_str!("../../tests/corpus/plan/folds_without_end.plan");
         assert_eq!(too_large(folds, &Limits { fold_probes: 100, ..LONG }), "steps to look up folds");
         let work = "plan x all_reduce ranks=1 root=0 uneven=no tiles=9 blocks=9\nrank 0\n lane\n repeat 2000\n  finish input[0..81] -> output[0..81]\n end\n";
         assert_eq!(too_large(work, &LIMITS), "chunks to move");

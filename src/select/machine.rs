@@ -1,6 +1,7 @@
 //! The choice among our plans on a machine that is data: what `unisono plan` answers.
 
-use super::{Candidate, Selector, proof_ns};
+use super::proof_time::proof_ns;
+use super::{Candidate, Selector};
 use crate::algorithm::{self, Algorithm};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::price::{Bottleneck, Ports, Price, price};

@@ -10,6 +10,7 @@
 //! algorithms are told.
 
 pub mod bound;
+pub mod drawing;
 pub mod fabric;
 pub mod file;
 pub mod host;
@@ -19,6 +20,7 @@ pub mod outline;
 pub mod quantity;
 #[cfg(test)]
 mod random;
+pub mod summary;
 pub mod unit;
 
 pub use fabric::{Gpu, Network, Reached, ResourceId, Route, Run, Topology};

@@ -163,9 +163,17 @@ impl Unit {
         self.ways_in[gpu].as_deref()
     }
 
-    /// What all GPUs together may send over links of a class, their shared limits counted.
+    /// What all GPUs together may send over links of a class, or all NICs to the network, shared limits counted.
     pub fn bytes_per_s_out(&self, class: LinkClass) -> f64 {
-        let of_class = |link: &usize| self.links[*link].from < self.gpus && self.links[*link].class == class;
+        let of_class = |link: &usize| {
+            let link = &self.links[*link];
+            match class {
+                LinkClass::Nic => self.nodes[link.to].kind == NodeKind::Nic,
+                LinkClass::NvLink | LinkClass::Host | LinkClass::Network => {
+                    link.from < self.gpus && link.class == class
+                }
+            }
+        };
         let limited = |link: usize| {
             let shares = self.limits.iter().filter(|limit| limit.links.contains(&link)).map(|limit| {
                 let all: f64 = limit.links.iter().map(|link| self.links[*link].bytes_per_s).sum();
@@ -173,7 +181,7 @@ impl Unit {
             });
             self.links[link].bytes_per_s * shares.fold(1.0, f64::min)
         };
-        (0..self.links.len()).filter(of_class).map(limited).sum()
+        (0..self.links.len()).filter(of_class).map(limited).fold(0.0, |sum, rate| sum + rate)
     }
 
     /// Whether a switch that can add up joins all GPUs of a GPU's domain.

@@ -4,6 +4,8 @@ mod arguments;
 mod check;
 mod doctor;
 mod launch;
+mod machines;
+mod plan;
 mod terminal;
 
 use std::fs;

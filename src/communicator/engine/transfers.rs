@@ -9,8 +9,9 @@ use crate::exec::links::{Hope, Links};
 use crate::exec::run::{Memory, Runner, Standing};
 use crate::plan::lower::{Instruction, Lowered, Place, Post, Source};
 use crate::plan::{Buffer, Through};
+use crate::transport::Head;
 use crate::transport::arena::CHANNELS;
-use crate::types::{LinkName, Rank};
+use crate::types::{DType, LinkName, Rank};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -48,6 +49,8 @@ struct Pipe {
     messages: u64,
     /// One of them is on its way; the next has to wait for its end.
     busy: bool,
+    /// What goes over the link for an empty one.
+    filler: Box<u8>,
 }
 
 /// The pipes that were used so far.
@@ -93,12 +96,12 @@ impl Group<'_> {
         for (index, transfer) in self.transfers.iter_mut().enumerate() {
             let pipe = &mut self.pipes[transfer.pipe];
             if transfer.state == State::Queued && !pipe.busy {
-                let Message { dtype, bytes, .. } = transfer.message;
-                pipe.runner.resize(bytes);
-                let memory = Memory::new(transfer.address, transfer.address);
+                let head = head_of(&transfer.message);
+                pipe.runner.resize(head.message_bytes);
+                let address = if transfer.message.bytes > 0 { transfer.address } else { &raw mut *pipe.filler };
                 // SAFETY: the group borrowed the memory for as long as this runs, and what runs is cancelled before an error
-                // returns.
-                unsafe { pipe.runner.begin(memory, Message::fingerprint(dtype)) };
+                // returns; the filler is as long as the byte that stands for an empty message, and nobody else's.
+                unsafe { pipe.runner.begin(Memory::new(address, address), head.fingerprint) };
                 pipe.busy = true;
                 transfer.state = State::Running;
             }
@@ -139,7 +142,7 @@ impl Work for Group<'_> {
 }
 
 impl Engine {
-    /// Runs sends and receives to peers, of at least a byte each, side by side. Blocks, at most until the timeout.
+    /// Runs sends and receives to peers side by side. Blocks, at most until the timeout.
     pub fn transfer(&mut self, transfers: &mut [Transfer], timeout: Duration) -> Result<()> {
         self.guard()?;
         for index in 0..transfers.len() {
@@ -175,7 +178,7 @@ impl Engine {
     }
 
     fn make_pipe(&mut self, transfer: &Transfer, timeout: Duration) -> Result<usize> {
-        let Message { direction, peer, dtype, bytes } = transfer.message;
+        let Message { direction, peer, dtype, .. } = transfer.message;
         let (rank, control) = (self.rank, self.control.clone());
         let waiting = RefCell::new(Waiting::new(timeout, &control.clock));
         let hopeless = |peer| {
@@ -186,8 +189,8 @@ impl Engine {
         };
         let deadline = self.control.clock.now() + timeout + CONNECT_GRACE;
         let hope = Hope { deadline, hopeless: &hopeless };
-        let runner = self.make_runner(program(direction, peer, bytes), None, dtype.size(), &hope)?;
-        self.pipes.all.push(Pipe { runner, messages: 0, busy: false });
+        let runner = self.make_runner(program(direction, peer, 1), None, dtype.size(), &hope)?;
+        self.pipes.all.push(Pipe { runner, messages: 0, busy: false, filler: Box::new(0) });
         self.pipes.by_way.insert((direction, peer), self.pipes.all.len() - 1);
         Ok(self.pipes.all.len() - 1)
     }
@@ -200,7 +203,7 @@ impl Engine {
     ) -> Result<bool, (usize, Error)> {
         let failure = self.control.has_failed().then(|| self.failure());
         let Engine { pipes, shapes, queue, rank, links, control, patience, bell, descriptors, .. } = self;
-        let running = queue.front().and_then(|front| front.running.as_ref());
+        let running = queue.front().and_then(|front| front.running());
         let beside = running.map(|running| &mut shapes[running.shape].runner);
         let mut group = Group { pipes: &mut pipes.all, transfers, recorder: &control.recorder, beside };
         if group.advance(links)? {
@@ -248,7 +251,7 @@ impl Engine {
     fn explain_mismatch(&mut self, transfer: &Transfer, error: Error) -> Error {
         let Message { peer, .. } = transfer.message;
         let came = self.pipes.all[transfer.pipe].runner.came(&mut self.links);
-        let sent = came.and_then(|head| Some((Message::dtype_of(head.fingerprint)?, head.message_bytes)));
+        let sent = came.and_then(sent_under);
         let Some((dtype, bytes)) = sent else { return error };
         let count = bytes / dtype.size() as u64;
         let (rank, expected) = (self.rank, transfer.numbered());
@@ -256,6 +259,25 @@ impl Engine {
         let remedy = format!("give as many elements of the same type, in the same order, on ranks {rank} and {peer}");
         Error::new(ErrorKind::Mismatch, text).with_peer(peer).remedy(remedy)
     }
+}
+
+/// Set in the fingerprint of an empty message.
+const EMPTY: u32 = 1 << 8;
+
+/// What both sides must agree on. Records have at least a byte, so that one stands for an empty message, under a fingerprint of
+/// its own.
+fn head_of(message: &Message) -> Head {
+    let fingerprint = Message::fingerprint(message.dtype);
+    match message.bytes {
+        0 => Head { fingerprint: fingerprint | EMPTY, message_bytes: 1 },
+        message_bytes => Head { fingerprint, message_bytes },
+    }
+}
+
+/// Type and bytes of the message with this head.
+fn sent_under(head: Head) -> Option<(DType, u64)> {
+    let dtype = Message::dtype_of(head.fingerprint & !EMPTY)?;
+    Some((dtype, if head.fingerprint & EMPTY == 0 { head.message_bytes } else { 0 }))
 }
 
 /// The program of one rank for messages of one way.
@@ -282,4 +304,20 @@ fn program(direction: Direction, peer: Rank, bytes: u64) -> Lowered {
     };
     let lanes = vec![vec![step]];
     Lowered { lanes, inboxes, outboxes, input_bytes: bytes, output_bytes: bytes, ..Lowered::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_tells_type_and_bytes_of_its_message() {
+        for dtype in DType::ALL {
+            for bytes in [0, dtype.size() as u64, 1 << 33] {
+                let head = head_of(&Message { direction: Direction::Send, peer: 1, dtype, bytes });
+                assert_eq!(sent_under(head), Some((dtype, bytes)));
+                assert!(head.message_bytes > 0);
+            }
+        }
+    }
 }

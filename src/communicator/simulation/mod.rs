@@ -75,7 +75,7 @@ impl Simulation {
         let context = Arc::new(Context::new(None, scenario.constants));
         let member = |rank| {
             let path = |peer: Rank| (peer != rank).then(|| Path::Faulty(network.clone()));
-            let connect = Box::new(|peer, _, _, _: &dyn Fn() -> _| unreachable!("nobody dials rank {peer}"));
+            let connect = Arc::new(|peer, _, _, _: &dyn Fn() -> _| unreachable!("nobody dials rank {peer}"));
             let paths: Vec<Option<Path>> = (0..scenario.ranks).map(path).collect();
             let transports = paths.iter().map(|path| path.as_ref().map(Path::kind)).collect();
             let links = Links::new(rank, paths, connect);

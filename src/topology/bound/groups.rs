@@ -19,9 +19,6 @@ pub struct Group {
     pub cut: String,
 }
 
-/// A division of all GPUs.
-pub type Partition = Vec<Group>;
-
 /// How a unit's GPUs can be divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Division {
@@ -76,7 +73,7 @@ fn by_switch(unit: &Unit) -> Vec<Vec<usize>> {
 }
 
 /// Divides every unit. Domains whose switch adds up are kept whole if `in_switch` is so: within them nothing need be sent twice.
-pub fn partition(machine: &Machine, division: Division, in_switch: bool) -> Partition {
+pub fn partition(machine: &Machine, division: Division, in_switch: bool) -> Vec<Group> {
     let mut groups = Vec::new();
     for (index, kind) in machine.used() {
         let adding = if in_switch { adding_domains(kind.unit) } else { Vec::new() };

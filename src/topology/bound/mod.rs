@@ -8,13 +8,18 @@
 //!
 //! | collective | each group | all groups of a division into `g` |
 //! |---|---|---|
-//! | all_gather, reduce_scatter | `S/N · n / C`, the most over *all* groups: the [optimum](gather) | |
-//! | all_reduce | `S / C` | `2 S (g-1) / ΣC`, where no switch adds up between them |
+//! | all_gather, reduce_scatter | `S/N · n / C`, the most over *all* groups, found by flows | `S (g-1) / ΣC` |
+//! | all_reduce | `S / C` | `2 S (g-1) / ΣC` |
 //! | all_to_all | `S/N · n (N-n) / C` | |
-//! | broadcast, reduce | `S / C`, the least way from or to the root: the optimum | |
+//! | broadcast, reduce | `S / C`, the narrowest way from or to the root | `S (g-1) / ΣC` |
+//! | gather, scatter | `S/N · n / C`, the most over all groups without the root | |
+//! | send_recv, everyone to the next | `S / C` | |
 //!
-//! The all-reduce over a division: for every element, `g` groups that all learn the sum exchange at least `2g - 2` messages. In
-//! domains whose switch adds up and multicasts nothing need be sent twice, so these stay whole.
+//! The divisions: for every element, `g` groups that all learn it are sent `g - 1` messages, and those that all learn a sum
+//! exchange at least `2g - 2`. In domains whose switch adds up and multicasts nothing need be sent twice, so these stay whole.
+//!
+//! Where every node can send as much as it can receive, packed spanning trees reach the first row
+//! ([ForestColl](https://arxiv.org/abs/2402.06787)), and the bound is known to be tight.
 //!
 //! ```
 //! use unisono::Collective;
@@ -28,7 +33,7 @@
 //! ```
 
 mod direct;
-pub mod gather;
+mod gather;
 mod graph;
 mod groups;
 mod latency;
@@ -36,12 +41,13 @@ mod machine;
 mod maxflow;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod words;
 
 use super::fabric::Topology;
 use crate::types::Collective;
 use gather::Direction;
-use groups::{Division, Group, Partition};
+use groups::{Division, Group};
 use latency::Latencies;
 use machine::Machine;
 
@@ -125,10 +131,10 @@ pub fn bound(topology: &Topology, collective: Collective) -> Result<Bound, Disco
         });
     }
     let found = match collective.even() {
-        Collective::AllGather => gathered(&machine, Direction::Gather, true),
-        Collective::ReduceScatter => gathered(&machine, Direction::Scatter, true),
-        Collective::Gather => gathered(&machine, Direction::Gather, false),
-        Collective::Scatter => gathered(&machine, Direction::Scatter, false),
+        Collective::AllGather => gathered(&machine, Direction::Gather),
+        Collective::ReduceScatter => gathered(&machine, Direction::Scatter),
+        Collective::Gather => at_root(&machine, Direction::Gather),
+        Collective::Scatter => at_root(&machine, Direction::Scatter),
         Collective::Broadcast => rooted(&machine, false),
         Collective::Reduce => rooted(&machine, true),
         Collective::AllReduce => all_reduce(&machine),
@@ -151,7 +157,7 @@ pub fn bound(topology: &Topology, collective: Collective) -> Result<Bound, Disco
         return Err(Disconnected { collective });
     }
     let place = if topology.units() > 1 { "from unit to unit" } else { "from GPU to GPU" };
-    let (tight, why) = found.reached.told(machine.exact());
+    let (tight, why) = found.reached.told();
     Ok(Bound {
         s_per_byte: found.s_per_byte,
         latency_s: latency_ns / 1e9,
@@ -169,19 +175,16 @@ struct Found {
     reached: Reached,
 }
 
-/// Whether anything reaches a bound.
+/// Whether anything reaches a bound, and what; or why that is not known.
 enum Reached {
     Known(&'static str),
     Unknown(&'static str),
 }
 
 impl Reached {
-    fn told(self, exact: bool) -> (bool, String) {
+    fn told(self) -> (bool, String) {
         match self {
-            Reached::Known(how) if exact => (true, how.to_owned()),
-            Reached::Known(_) => {
-                (false, "a limit that is shared by links without a common end was left out".to_owned())
-            }
+            Reached::Known(how) => (true, how.to_owned()),
             Reached::Unknown(why) => (false, why.to_owned()),
         }
     }
@@ -191,17 +194,54 @@ impl Reached {
     }
 }
 
-const TREES: &str = "spanning trees packed side by side reach it";
+/// Whether a time that something takes is as short as a lower bound.
+fn meets(upper: Option<f64>, lower: f64) -> bool {
+    upper.is_some_and(|upper| upper <= lower * (1.0 + 1e-9))
+}
 
-fn gathered(machine: &Machine, direction: Direction, everywhere: bool) -> Found {
-    let found = if everywhere { gather::all(machine, direction) } else { gather::to_root(machine, direction) };
+const TREES: &str = "spanning trees packed side by side reach it";
+const NO_TREES: &str =
+    "a limit that links share, or a way in that is wider than the way out, may keep trees from reaching it";
+
+/// The least over all cuts.
+fn by_cuts(machine: &Machine, direction: Direction) -> (f64, String) {
+    let found = gather::all(machine, direction);
+    (1.0 / (found.rate.bytes_per_s() * machine.gpus() as f64), found.cut)
+}
+
+/// What packed trees take for an all-gather and for a reduce-scatter; None if that is not known.
+fn by_trees(machine: &Machine) -> Option<[f64; 2]> {
+    let trimmed = trim::trimmed(machine.topology)?;
+    let trimmed = Machine::new(&trimmed);
+    Some([Direction::Gather, Direction::Scatter].map(|direction| by_cuts(&trimmed, direction).0))
+}
+
+fn gathered(machine: &Machine, direction: Direction) -> Found {
+    // Without multicast every block leaves its group once for each other group; sums enter it as often.
+    let way = |group: &Group| if direction == Direction::Gather { group.out } else { group.into };
+    let (s_per_byte, cut) = largest(over_divisions(machine, 1.0, way).chain([by_cuts(machine, direction)]));
+    let of_trees = by_trees(machine).map(|trees| trees[usize::from(direction == Direction::Scatter)]);
+    Found { s_per_byte, cut, reached: Reached::if_so(meets(of_trees, s_per_byte), TREES, NO_TREES) }
+}
+
+/// A gather or scatter is a flow, so that a cut is always reached.
+fn at_root(machine: &Machine, direction: Direction) -> Found {
+    let found = gather::to_root(machine, direction);
     let s_per_byte = 1.0 / (found.rate.bytes_per_s() * machine.gpus() as f64);
-    Found { s_per_byte, cut: found.cut, reached: Reached::Known(TREES) }
+    let left_out = "a limit that is shared by links without a common end was left out";
+    let reached = Reached::if_so(machine.exact(), "a flow to or from the root reaches it", left_out);
+    Found { s_per_byte, cut: found.cut, reached }
 }
 
 fn rooted(machine: &Machine, to_root: bool) -> Found {
-    let (bytes_per_s, cut) = groups::from_root(machine, to_root);
-    Found { s_per_byte: 1.0 / bytes_per_s as f64, cut, reached: Reached::Known(TREES) }
+    let by_cut = |machine: &Machine| {
+        let (bytes_per_s, cut) = groups::from_root(machine, to_root);
+        (1.0 / bytes_per_s as f64, cut)
+    };
+    let way = |group: &Group| if to_root { group.into } else { group.out };
+    let (s_per_byte, cut) = largest(over_divisions(machine, 1.0, way).chain([by_cut(machine)]));
+    let of_trees = trim::trimmed(machine.topology).map(|trimmed| by_cut(&Machine::new(&trimmed)).0);
+    Found { s_per_byte, cut, reached: Reached::if_so(meets(of_trees, s_per_byte), TREES, NO_TREES) }
 }
 
 /// The largest of some lower bounds, in seconds per byte.
@@ -216,13 +256,11 @@ fn narrower(group: &Group) -> f64 {
 
 fn all_reduce(machine: &Machine) -> Found {
     let adds = machine.topology.kinds.iter().any(|unit| (0..unit.gpus()).any(|gpu| unit.reduces(gpu)));
-    let mut bounds = Vec::new();
-    for division in Division::ALL {
-        let each = groups::partition(machine, division, false);
-        let part = each.into_iter().filter(|group| group.gpus < machine.gpus());
-        bounds.extend(part.map(|group| (1.0 / narrower(&group), group.cut)));
-        bounds.extend(over_division(&groups::partition(machine, division, true)));
-    }
+    let each = Division::ALL.into_iter().flat_map(|division| groups::partition(machine, division, false));
+    let each = each.filter(|group| group.gpus < machine.gpus());
+    let mut bounds: Vec<(f64, String)> = each.map(|group| (1.0 / narrower(&group), group.cut)).collect();
+    bounds.extend(over_divisions(machine, 2.0, |group| group.out));
+    bounds.extend(over_divisions(machine, 2.0, |group| group.into));
     // Every GPU's data reaches all others: where GPUs differ, the narrowest way may be that of no group above.
     if !machine.all_alike() {
         bounds.extend([false, true].map(|to_root| {
@@ -231,15 +269,14 @@ fn all_reduce(machine: &Machine) -> Found {
         }));
     }
     let (s_per_byte, cut) = largest(bounds);
-    let both = [Direction::Scatter, Direction::Gather].map(|direction| gathered(machine, direction, true).s_per_byte);
-    let meets = |upper: f64| upper <= s_per_byte * (1.0 + 1e-9);
-    let reached = if meets(both[0] + both[1]) {
+    let of_trees = by_trees(machine).map(|[gather, scatter]| gather + scatter);
+    let reached = if meets(of_trees, s_per_byte) {
         Reached::Known("a reduce-scatter and an all-gather over spanning trees reach it")
     } else if !adds {
         Reached::Unknown("a reduce-scatter and an all-gather over spanning trees take longer")
     } else {
         Reached::if_so(
-            through_switches(machine).is_some_and(meets),
+            meets(through_switches(machine), s_per_byte),
             "sums in the switches of the domains, exchanged between them, reach it",
             "through a switch that adds up each GPU also sends and receives its own share; nothing known avoids that",
         )
@@ -247,13 +284,16 @@ fn all_reduce(machine: &Machine) -> Found {
     Found { s_per_byte, cut, reached }
 }
 
-/// `2 (g-1) / ΣC` of the groups of a division.
-fn over_division(groups: &Partition) -> Option<(f64, String)> {
-    let count: u64 = groups.iter().map(|group| group.count).sum();
-    let sum = |way: fn(&Group) -> i128| groups.iter().map(|group| way(group) as f64 * group.count as f64).sum::<f64>();
-    let ways = sum(|group| group.out).min(sum(|group| group.into));
-    let cut = groups.iter().min_by_key(|group| group.out.min(group.into))?.cut.clone();
-    (count > 1).then(|| (2.0 * (count - 1) as f64 / ways, cut))
+/// `times (g-1) / ΣC` of the groups of every division: so often must what all groups have together pass a way between them, where no
+/// switch between them adds up or multicasts.
+fn over_divisions(machine: &Machine, times: f64, way: impl Fn(&Group) -> i128) -> impl Iterator<Item = (f64, String)> {
+    Division::ALL.into_iter().filter_map(move |division| {
+        let groups = groups::partition(machine, division, true);
+        let count: u64 = groups.iter().map(|group| group.count).sum();
+        let ways: f64 = groups.iter().map(|group| way(group) as f64 * group.count as f64).sum();
+        let cut = groups.iter().min_by_key(|group| way(group))?.cut.clone();
+        (count > 1).then(|| (times * (count - 1) as f64 / ways, cut))
+    })
 }
 
 /// Seconds per byte of an all-reduce that adds up in the switch of every domain and exchanges between units, both at once; None
@@ -291,7 +331,7 @@ fn all_to_all(machine: &Machine) -> Found {
     let (s_per_byte, cut) = largest(bounds.chain([of_gathered]));
     let direct = direct::all_to_all(machine).map(|slowest| slowest / all);
     let reached = Reached::if_so(
-        direct.is_some_and(|direct| direct <= s_per_byte * (1.0 + 1e-9)),
+        meets(direct, s_per_byte),
         "everyone sending straight to everyone reaches it",
         "not every cut was looked at, and everyone sending straight to everyone takes longer",
     );
@@ -303,7 +343,7 @@ fn send_recv(machine: &Machine) -> Found {
     let groups = groups.filter(|group| group.gpus < machine.gpus());
     let (s_per_byte, cut) = largest(groups.map(|group| (1.0 / narrower(&group), group.cut)));
     let reached = Reached::if_so(
-        direct::to_the_next(machine).is_some_and(|direct| direct <= s_per_byte * (1.0 + 1e-9)),
+        meets(direct::to_the_next(machine), s_per_byte),
         "everyone sending straight to the next reaches it",
         "it takes all ways out of a GPU to be used at once, and a message takes one",
     );

@@ -5,7 +5,7 @@ mod proof;
 use crate::arguments::ranks;
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::output::Output;
-use proof::{Proved, prove};
+use proof::{Proved, prove, settings};
 use std::ops::RangeInclusive;
 use std::time::Instant;
 use unisono::Collective;
@@ -14,8 +14,8 @@ use unisono::plan::Problem;
 
 /// Prove every registered plan: contributions, matching, deadlock, races, and what it costs
 ///
-/// Every root, blocks of equal and of unequal size where an algorithm serves both, 1 tile and 4 where it pipelines, input and
-/// output apart and in place. Up to 33 ranks each plan is also proved as it is lowered for a small odd count: byte places, waits,
+/// Every root, blocks of equal and of unequal size where an algorithm serves both, 1 tile and 4 where it pipelines, several ways of
+/// placing ranks in domains where that makes a difference, input and output apart and in place. Up to 33 ranks each plan is also proved as it is lowered for a small odd count: byte places, waits,
 /// message sizes. Exit status 1 if a plan has a flaw.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
@@ -115,10 +115,12 @@ impl Total {
     }
 }
 
-/// Whether the algorithm answers this collective at all; the error is its reason.
+/// Whether the algorithm answers this collective at all, however the ranks lie; the error is its reason.
 fn fits(algorithm: &dyn Algorithm, collective: Collective, ranks: usize) -> Result<(), String> {
-    let (collective, uneven) = (collective.even(), collective.is_uneven());
-    algorithm.fits(&Problem { uneven, ..Problem::new(collective, ranks) })
+    if !settings(algorithm, collective, ranks).is_empty() {
+        return Ok(());
+    }
+    algorithm.fits(&Problem { uneven: collective.is_uneven(), ..Problem::new(collective.even(), ranks) })
 }
 
 /// One line for all numbers of ranks.

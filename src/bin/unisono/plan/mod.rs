@@ -66,12 +66,12 @@ impl Arguments {
         let rules = self.rules.as_deref().map(read_rules).transpose()?;
         let settings = self.settings()?;
         let mut out = Output::stdout();
-        for &bytes in &self.question.bytes {
+        for &bytes in &self.question.size.bytes {
             let asked = Asked {
                 machine: &machine,
                 collective: self.question.collective,
                 bytes,
-                dtype: self.question.dtype,
+                dtype: self.question.size.dtype,
                 rules: rules.as_ref(),
             };
             let row = match self.engine {
@@ -103,5 +103,5 @@ impl Arguments {
 fn read_rules(path: &str) -> Result<Rules, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::new(FAILED, format!("cannot read the rules of {path}: {error}")))?;
-    Ok(Rules::parse(path, &text)?)
+    Rules::parse(path, &text).map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))
 }

@@ -81,11 +81,11 @@ impl Arguments {
     pub fn run(self) -> Result<u8, Failure> {
         let topology = self.question.machine.topology()?;
         let machine = Machine::new(&topology);
-        if self.trace.is_some() && self.question.bytes.len() > 1 {
+        if self.trace.is_some() && self.question.size.bytes.len() > 1 {
             return Err(Failure::new(BAD_ARGUMENTS, "--trace: a trace is of one size; give --bytes one number"));
         }
         let mut out = Output::stdout();
-        for &bytes in &self.question.bytes {
+        for &bytes in &self.question.size.bytes {
             let row = self.simulate(&machine, bytes)?;
             if self.json {
                 out.json(&row)?;
@@ -109,7 +109,7 @@ impl Arguments {
         let checked = machine.prove(question, &mut answer)?;
         let mut slices: Vec<Slice> = Vec::new();
         let started = Instant::now();
-        let element_bytes = self.question.dtype.size() as u64;
+        let element_bytes = self.question.size.dtype.size() as u64;
         let counts = Counts::of_elements(collective, machine.ranks, bytes / element_bytes);
         let wanted = self.trace.is_some().then_some(&mut slices);
         let simulated = simulate(&checked, topology, &counts, element_bytes, wanted)
@@ -145,7 +145,7 @@ impl Arguments {
             ranks: machine.ranks,
             collective: self.question.collective.name(),
             bytes,
-            dtype: self.question.dtype.name(),
+            dtype: self.question.size.dtype.name(),
             algorithm: plan.algorithm.clone(),
             tiles: plan.problem.tiles,
             time_us: simulated.time_ns / 1e3,
