@@ -21,6 +21,12 @@ use unisono::bootstrap::{Job, Launcher};
 use unisono::{Communicator, TransportKind};
 
 impl Arguments {
+    /// Whether this is a rank of a job that another program has started.
+    pub fn is_of_another_launcher(&self) -> bool {
+        let job = Job::from_environment(&|name| env::var(name).ok());
+        self.ranks.is_none() && job.is_ok_and(|job| job.launcher != Launcher::Alone)
+    }
+
     /// Starts ranks, or joins those that a launcher started, and runs the sweep; the exit status is 1 if a result was wrong.
     pub fn run(self) -> Result<u8, Failure> {
         self.check()?;
