@@ -60,6 +60,7 @@ pub mod nccl;
 pub mod plan;
 pub mod reduce;
 pub mod select;
+mod size;
 pub mod topology;
 mod transport;
 pub mod types;
