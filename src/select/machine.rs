@@ -144,14 +144,26 @@ impl<'a> Machine<'a> {
                 candidate.rejected = Some(why);
             }
         }
+        // A plan with a flaw is never taken; its flaw is told, and the choice goes on without it.
         let Some((index, priced)) = best else {
             let why = first_told.unwrap_or_else(|| "no algorithm fits".to_owned());
             return Err(Error::new(ErrorKind::Plan, format!("no plan was proved: {why}")).remedy("take fewer GPUs"));
         };
         let (name, problem) = (priced.algorithm.name(), priced.problem);
-        answer.candidates[index] = priced.candidate();
-        answer.candidates[..=index].rotate_right(1);
-        Selector::prove(name, problem)
+        match Selector::prove(name, problem) {
+            Ok(checked) => {
+                answer.candidates[index] = priced.candidate();
+                answer.candidates[..=index].rotate_right(1);
+                Ok(checked)
+            }
+            Err(flaw) => {
+                let unfit = &mut answer.candidates[index];
+                (unfit.time_us, unfit.latency_us, unfit.bandwidth_us) = (None, None, None);
+                unfit.rejected = Some(format!("was not proved: {flaw}"));
+                answer.candidates[index..].rotate_left(1);
+                self.prove(question, answer)
+            }
+        }
     }
 
     /// The sizes at which the choice changes, from 1 KiB to 16 GiB: each with the algorithm that is taken from there on.
