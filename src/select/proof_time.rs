@@ -40,11 +40,11 @@ fn plan_proof_ns(plan: &Plan) -> f64 {
             all_ranks * messages * ROTATION_NS_PER_MESSAGE + chunks * all_ranks * ROTATION_NS_PER_CHUNK_AND_RANK
         }
         Way::ByParts => {
-            // The programs of two ranks and of all their peers are compared besides, a repeat of tiles like one.
+            // The programs of two ranks and of all their peers are compared besides.
             let (messages, _) = work(1);
-            let once = messages / f64::from(plan.problem.tiles) * 3.0;
+            let peers = messages / f64::from(plan.problem.tiles);
             let factors = plan.parts().iter().flat_map(|part| &part.factors);
-            factors.map(plan_proof_ns).sum::<f64>() + 2.0 * once * once * COMPARISON_NS
+            factors.map(plan_proof_ns).sum::<f64>() + 2.0 * peers * messages * COMPARISON_NS
         }
     }
 }

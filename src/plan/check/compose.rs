@@ -240,14 +240,7 @@ fn messages(grid: &Grid, rank: Rank, program: &Program, operands: fn(&Move) -> &
     for step in program.lanes.iter().flatten() {
         match step {
             Step::Move(one) => add(one, 0),
-            // Blocks that pass from one to another's place need not lie at equal distances in both.
-            Step::Repeat { count, body } if grid.collective == Collective::AllToAll => {
-                (0..*count).for_each(|round| body.iter().for_each(|one| add(one, round)));
-            }
-            // Elsewhere both ends repeat alike: the first round and the last tell all.
-            Step::Repeat { count, body } => {
-                [0, count.saturating_sub(1)].iter().for_each(|round| body.iter().for_each(|one| add(one, *round)));
-            }
+            Step::Repeat { count, body } => (0..*count).for_each(|round| body.iter().for_each(|one| add(one, round))),
         }
     }
     all
