@@ -1,6 +1,6 @@
 //! When things go wrong: ranks are killed, stopped, disagree, leave, run out of something, or meet strangers.
 //!
-//! Ranks that are processes are this test binary itself, in the role of [`worker`]. UNISONO_FAULTS=deep makes the campaigns long;
+//! Ranks that are processes are this test binary itself, in the role of [`worker`]. FAULTS_TIER=deep makes the campaigns long;
 //! UNISONO_SEED replays one.
 
 mod abort;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 const NO_HANG: Duration = Duration::from_secs(60);
 
 fn deep() -> bool {
-    std::env::var("UNISONO_FAULTS").is_ok_and(|tier| tier == "deep")
+    std::env::var("FAULTS_TIER").is_ok_and(|tier| tier == "deep")
 }
 
 /// A stream of numbers from a seed, which is printed so that a failure can be replayed.
