@@ -133,6 +133,7 @@ fn messages_sent(program: &Program) -> u64 {
         .map(|step| match step {
             Step::Move(one) => sent(one),
             Step::Repeat { count, body } => u64::from(*count) * body.iter().map(sent).sum::<u64>(),
+            Step::Wait { .. } => 0,
         })
         .sum()
 }

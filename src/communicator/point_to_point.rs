@@ -239,6 +239,7 @@ fn program(transfer: &Transfer) -> Lowered {
     let target = Place { buffer: Buffer::Output, offset: 0 };
     let bytes = transfer.bytes;
     let instruction = |sources, destination, outboxes| Instruction {
+        after: None,
         awaits: Vec::new(),
         reduction: None,
         sources,

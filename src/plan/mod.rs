@@ -89,6 +89,12 @@ pub enum Step {
         count: u32,
         body: Vec<Move>,
     },
+    /// Waits until a step of another lane of this rank has ended: all it receives is stored. What it posted may still be
+    /// under way.
+    Wait {
+        lane: u32,
+        step: u32,
+    },
 }
 
 /// Steps in order.
@@ -97,7 +103,7 @@ pub type Lane = Vec<Step>;
 /// What one rank does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
-    /// Side by side: no order between lanes but that which messages make.
+    /// Side by side: no order between lanes but that which messages and [`Step::Wait`] make.
     pub lanes: Vec<Lane>,
     /// The size of each scratch slot, as the chunk that is as large (see [`chunk::ChunkId`]).
     pub scratch: Vec<chunk::ChunkId>,
@@ -124,6 +130,15 @@ pub struct Problem {
     pub tiles: u32,
 }
 
+/// What a plan asks of a call beyond its problem. The plans of the registry ask nothing; those of other programs may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Demands {
+    /// All chunks are equally large: counts are multiples of the number of chunks.
+    pub equal_chunks: bool,
+    /// Input and output are not the same memory.
+    pub apart: bool,
+}
+
 /// A pure function from a rank to its program, and the question that it answers.
 #[derive(Clone)]
 pub struct Plan {
@@ -133,6 +148,7 @@ pub struct Plan {
     /// Into how many blocks buffers are cut where the collective leaves it open (all-reduce, broadcast, reduce): see
     /// [`chunk::Grid`].
     pub blocks: u32,
+    pub demands: Demands,
     program: Arc<dyn Fn(Rank) -> Program + Send + Sync>,
 }
 
@@ -144,7 +160,13 @@ impl Plan {
         blocks: u32,
         program: impl Fn(Rank) -> Program + Send + Sync + 'static,
     ) -> Plan {
-        Plan { algorithm: algorithm.to_owned(), problem, blocks, program: Arc::new(program) }
+        let demands = Demands::default();
+        Plan { algorithm: algorithm.to_owned(), problem, blocks, demands, program: Arc::new(program) }
+    }
+
+    /// The plan for calls that are as it demands.
+    pub fn demanding(self, demands: Demands) -> Plan {
+        Plan { demands, ..self }
     }
 
     /// What `rank` does.
@@ -154,7 +176,8 @@ impl Plan {
     }
 
     pub fn grid(&self) -> chunk::Grid {
-        chunk::Grid::new(&self.problem, self.blocks)
+        let equal_chunks = self.demands.equal_chunks;
+        chunk::Grid { equal_chunks, ..chunk::Grid::new(&self.problem, self.blocks) }
     }
 }
 
@@ -164,6 +187,7 @@ impl fmt::Debug for Plan {
             .field("algorithm", &self.algorithm)
             .field("problem", &self.problem)
             .field("blocks", &self.blocks)
+            .field("demands", &self.demands)
             .finish_non_exhaustive()
     }
 }

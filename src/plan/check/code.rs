@@ -10,6 +10,7 @@ use std::ops::Range;
 
 pub(super) type LaneId = u32;
 pub(super) type ChannelId = u32;
+pub(super) type SignalId = u32;
 
 /// No lane.
 pub(super) const NO_LANE: LaneId = u32::MAX;
@@ -42,6 +43,18 @@ pub(super) struct Move {
     pub(super) is_rendezvous: bool,
     /// Copies from local memory: its stores are not ordered before its sends.
     pub(super) copies_local: bool,
+    /// Has no operands, and waits for this.
+    pub(super) waits_for: Option<SignalId>,
+}
+
+/// The end of a step for which another lane of the rank waits.
+#[derive(Clone, Copy)]
+pub(super) struct Signal {
+    pub(super) lane: LaneId,
+    /// How many moves the lane has then completed.
+    pub(super) moves: u64,
+    /// How many steps wait for it.
+    pub(super) waiters: u32,
 }
 
 /// `rounds` times the moves of a range; a plain move is one round of one.
@@ -58,6 +71,8 @@ pub(super) struct Lane {
     /// Its number on its rank.
     pub(super) number: u32,
     pub(super) steps: Range<u32>,
+    /// What others wait for, in the order of the steps.
+    pub(super) signals: Range<SignalId>,
 }
 
 /// The messages from one rank to another on one channel, and the lanes at both ends.
@@ -71,6 +86,7 @@ pub(super) struct Channel {
 pub(super) struct Code {
     pub(super) grid: Grid,
     pub(super) uneven: bool,
+    pub(super) apart: bool,
     operands: Vec<Operand>,
     /// Of each move the local destinations, then the local sources.
     spans: Vec<plan::Span>,
@@ -80,6 +96,7 @@ pub(super) struct Code {
     /// The lanes of each rank.
     pub(super) lanes_of: Vec<Range<LaneId>>,
     pub(super) channels: Vec<Channel>,
+    pub(super) signals: Vec<Signal>,
     pub(super) scratch: Vec<Vec<ChunkId>>,
 }
 
@@ -118,7 +135,7 @@ impl Code {
 
     /// The place of the `number`th move that a lane executes.
     pub(super) fn place(&self, lane: LaneId, mut number: u64) -> Place {
-        let Lane { rank, number: lane, ref steps } = self.lanes[lane as usize];
+        let Lane { rank, number: lane, ref steps, .. } = self.lanes[lane as usize];
         for (index, step) in self.steps[steps.start as usize..steps.end as usize].iter().enumerate() {
             let moves = u64::from(step.rounds) * u64::from(step.len);
             if number < moves {
@@ -135,6 +152,8 @@ impl Code {
 struct Builder {
     code: Code,
     channel_ids: HashMap<(u32, u32, u16), ChannelId>,
+    /// Of the rank that is being read: where its waits stand, and for which step of which lane.
+    waits: Vec<(Place, u32, u32)>,
     ranks: usize,
     chunks: u64,
     move_count: u64,
@@ -147,6 +166,7 @@ impl Builder {
         let code = Code {
             grid: plan.grid(),
             uneven: plan.problem.uneven,
+            apart: plan.demands.apart,
             operands: Vec::new(),
             spans: Vec::new(),
             moves: Vec::new(),
@@ -154,10 +174,12 @@ impl Builder {
             lanes: Vec::new(),
             lanes_of: Vec::new(),
             channels: Vec::new(),
+            signals: Vec::new(),
             scratch: Vec::new(),
         };
         let ranks = plan.problem.ranks;
-        Ok(Builder { code, channel_ids: HashMap::new(), ranks, chunks: 0, move_count: 0, work: 0 })
+        let (channel_ids, waits) = (HashMap::new(), Vec::new());
+        Ok(Builder { code, channel_ids, waits, ranks, chunks: 0, move_count: 0, work: 0 })
     }
 
     fn rank(&mut self, rank: Rank, program: plan::Program) -> Result<(), Flaw> {
@@ -174,9 +196,11 @@ impl Builder {
                 self.step(at, &program.scratch, step)?;
             }
             let steps = start..self.code.steps.len() as u32;
-            self.code.lanes.push(Lane { rank, number: number as u32, steps });
+            self.code.lanes.push(Lane { rank, number: number as u32, steps, signals: 0..0 });
         }
-        self.code.lanes_of.push(first_lane..self.code.lanes.len() as LaneId);
+        let lanes = first_lane..self.code.lanes.len() as LaneId;
+        self.signals(lanes.clone())?;
+        self.code.lanes_of.push(lanes);
         self.code.scratch.push(program.scratch);
         Ok(())
     }
@@ -186,6 +210,7 @@ impl Builder {
         let (rounds, moves, is_repeat) = match step {
             plan::Step::Move(one) => (1, std::slice::from_ref(one), false),
             plan::Step::Repeat { count, body } => (*count, body.as_slice(), true),
+            plan::Step::Wait { lane, step } => return self.wait(at, *lane, *step),
         };
         self.move_count += u64::from(rounds) * moves.len() as u64;
         bound("moves", self.move_count, MAX_MOVES)?;
@@ -225,8 +250,85 @@ impl Builder {
             reduction: one.reduction,
             is_rendezvous: one.reduction.is_some() && stored == 0,
             copies_local: one.reduction.is_none() && all > stored,
+            waits_for: None,
         });
         Ok(())
+    }
+
+    /// A wait is a move without operands. For what it waits is known once all lanes of the rank are read.
+    fn wait(&mut self, at: Place, lane: u32, step: u32) -> Result<(), Flaw> {
+        self.move_count += 1;
+        bound("moves", self.move_count, MAX_MOVES)?;
+        self.waits.push((at, lane, step));
+        let moves = self.code.moves.len() as u32;
+        self.code.steps.push(Step { moves, len: 1, rounds: 1, is_repeat: false });
+        self.code.moves.push(Move {
+            operands: self.code.operands.len() as u32,
+            sources: 0,
+            destinations: 0,
+            spans: self.code.spans.len() as u32,
+            posted: 0,
+            len: 0,
+            reduction: None,
+            is_rendezvous: false,
+            copies_local: false,
+            waits_for: Some(self.waits.len() as SignalId - 1),
+        });
+        Ok(())
+    }
+
+    /// Numbers the signals of a rank, one for all that wait for the same, and says of each wait which is its own.
+    fn signals(&mut self, lanes: Range<LaneId>) -> Result<(), Flaw> {
+        let waits = std::mem::take(&mut self.waits);
+        if waits.is_empty() {
+            return Ok(());
+        }
+        let ends: Vec<Vec<u64>> = lanes.clone().map(|lane| self.moves_by_step(lane)).collect();
+        let mut awaited = Vec::with_capacity(waits.len());
+        for (at, lane, step) in waits {
+            let moves = ends.get(lane as usize).and_then(|ends| ends.get(step as usize));
+            awaited.push((lanes.start + lane, *moves.ok_or(Flaw::NoSuchStep { at, lane, step })?));
+        }
+        let first = self.code.signals.len();
+        let mut sorted = awaited.clone();
+        sorted.sort_unstable();
+        for same in sorted.chunk_by(|one, other| one == other) {
+            let (lane, moves) = same[0];
+            self.code.signals.push(Signal { lane, moves, waiters: same.len() as u32 });
+        }
+        let signals = &self.code.signals[first..];
+        for lane in lanes.clone() {
+            let [start, end] = [lane, lane + 1].map(|lane| signals.partition_point(|signal| signal.lane < lane));
+            self.code.lanes[lane as usize].signals = (first + start) as SignalId..(first + end) as SignalId;
+        }
+        for index in self.moves_of(lanes) {
+            if let Some(wait) = &mut self.code.moves[index].waits_for {
+                let own = awaited[*wait as usize];
+                *wait = (first + signals.partition_point(|signal| (signal.lane, signal.moves) < own)) as SignalId;
+            }
+        }
+        Ok(())
+    }
+
+    /// After each step of a lane, how many moves it has completed.
+    fn moves_by_step(&self, lane: LaneId) -> Vec<u64> {
+        let steps = &self.code.lanes[lane as usize].steps;
+        let moves = self.code.steps[steps.start as usize..steps.end as usize]
+            .iter()
+            .map(|step| u64::from(step.rounds) * u64::from(step.len));
+        moves
+            .scan(0, |sum, moves| {
+                *sum += moves;
+                Some(*sum)
+            })
+            .collect()
+    }
+
+    /// Moves in the table of the last rank's lanes.
+    fn moves_of(&self, lanes: Range<LaneId>) -> Range<usize> {
+        let first = self.code.lanes.get(lanes.start as usize);
+        let step = first.and_then(|lane| self.code.steps.get(lane.steps.start as usize));
+        step.map_or(self.code.moves.len(), |step| step.moves as usize)..self.code.moves.len()
     }
 
     fn operand(&mut self, at: Place, operand: &plan::Operand, is_source: bool) -> Result<Operand, Flaw> {
@@ -284,6 +386,9 @@ fn check_problem(plan: &Plan) -> Result<(), Flaw> {
     bound("ranks", problem.ranks as u64, MAX_RANKS as u64)?;
     if problem.root >= problem.ranks {
         return wrong("the plan's root is not among its ranks");
+    }
+    if plan.demands.equal_chunks && problem.uneven {
+        return wrong("the plan is for blocks of any size and for equal chunks, which contradict each other");
     }
     if problem.tiles == 0 || plan.blocks == 0 {
         return wrong("the plan cuts its buffers into no chunks");

@@ -28,7 +28,7 @@ pub(super) struct Memory {
 /// `None` where the rank does not have both or the collective has no in-place form.
 fn in_place_offset(code: &Code, rank: Rank) -> Option<i64> {
     let grid = &code.grid;
-    if grid.chunks(rank, Buffer::Input) == 0 || grid.chunks(rank, Buffer::Output) == 0 {
+    if code.apart || grid.chunks(rank, Buffer::Input) == 0 || grid.chunks(rank, Buffer::Output) == 0 {
         return None;
     }
     let own_block = i64::from(rank as u32 * grid.tiles);

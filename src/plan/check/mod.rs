@@ -1,14 +1,14 @@
 //! The proof of a plan, by running it on symbols.
 //!
 //! [`check`] runs all ranks' programs under exactly the blocking rules of [`crate::plan`], on memory that holds for every chunk whose
-//! contributions it is, once with input and output apart and, where the collective has an in-place form, once with both in
-//! one memory. It proves that
+//! contributions it is, once with input and output apart and, where the collective has an in-place form and the plan does not
+//! demand that they be apart, once with both in one memory. It proves that
 //! 1. every output chunk ends with exactly what the collective promises, each contribution once, and nothing is read that was
 //!    never written;
 //! 2. messages match in order and size on every channel, and none is left over;
 //! 3. no schedule deadlocks;
-//! 4. no two lanes touch a chunk, one writing, without something that orders them; a message is read from where it was posted
-//!    until it is taken.
+//! 4. no two lanes touch a chunk, one writing, without something that orders them: messages or a [wait](crate::plan::Step::Wait);
+//!    a message is read from where it was posted until it is taken.
 //!
 //! [`check_lowered`] proves, for given counts, what a proved plan is lowered to.
 //!
@@ -134,7 +134,7 @@ pub fn check(plan: &Plan) -> Result<Checked, Flaw> {
         chunks_copied: counts.chunks_copied,
         scratch_chunks: code.scratch.iter().map(|slots| slots.len() as u32).max().unwrap_or(0),
         lanes: code.lanes_of.iter().map(|lanes| lanes.len() as u32).max().unwrap_or(0),
-        moves: code.steps.iter().map(|step| u64::from(step.rounds) * u64::from(step.len)).sum(),
+        moves: tally.moves,
         max_channel: code.channels.iter().map(|channel| channel.link.channel).max().unwrap_or(0),
         bit_equal: !reduces || outcome::is_bit_equal(&code, &outputs),
     };

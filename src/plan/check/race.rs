@@ -6,8 +6,11 @@
 //! - *streaming*: messages alone. The earlier move's piece i is before the later one's piece i, and no more is known. That orders two
 //!   accesses to a chunk if it is at the same index of both spans.
 //!
+//! A wait for a step is more than either: the step has *ended*, with all it stores, before the waiting lane goes on.
+//!
 //! If move k of a lane precedes by messages alone, the moves before k precede strongly, since they cross from k - 1 to k. So one number per
-//! lane says it all: twice the last move that is before, plus one if strongly. The greater number is the better knowledge.
+//! lane says it all: four times the last move that is before, plus one if strongly, plus two if it has ended. The greater number
+//! is the better knowledge.
 //!
 //! Clocks are kept for the present of each lane and for messages under way, so memory is the square of the lanes; plans in
 //! which every rank has a single lane need none of it.
@@ -17,6 +20,11 @@ use crate::types::Rank;
 
 pub(super) const MAX_CLOCK_CELLS: usize = 1 << 27;
 const NONE: u32 = u32::MAX;
+
+/// What a clock says of the last move that is before.
+const STRONGLY: u32 = 1;
+const ENDED: u32 = 2;
+const BITS: u32 = 2;
 
 /// One access to one cell.
 #[derive(Clone, Copy)]
@@ -89,10 +97,10 @@ impl Races {
     pub(super) fn begin(&mut self, lane: LaneId) {
         let row = lane as usize * self.lanes;
         for known in &mut self.clocks[row..row + self.lanes] {
-            *known |= 1;
+            *known |= STRONGLY;
         }
         self.numbers[lane as usize] += 1;
-        self.clocks[row + lane as usize] = self.numbers[lane as usize] * 2;
+        self.clocks[row + lane as usize] = self.numbers[lane as usize] << BITS;
     }
 
     /// The lane's present move takes a message that was sent at `snapshot`.
@@ -102,6 +110,13 @@ impl Races {
         for (known, &more) in row.iter_mut().zip(sent) {
             *known = more.max(*known);
         }
+    }
+
+    /// The lane's clock now that its present move has ended, for `users` waits.
+    pub(super) fn snapshot_of_end(&mut self, lane: LaneId, users: u32) -> Result<u32, TooManyClocks> {
+        let snapshot = self.snapshot(lane, users)?;
+        self.snapshots[snapshot as usize * self.lanes + lane as usize] |= ENDED;
+        Ok(snapshot)
     }
 
     /// The lane's clock, for `users` messages.
@@ -121,7 +136,7 @@ impl Races {
         Ok(self.users.len() as u32 - 1)
     }
 
-    /// One message less needs the snapshot.
+    /// One message or wait less needs the snapshot.
     pub(super) fn drop_snapshot(&mut self, snapshot: u32) {
         self.users[snapshot as usize] -= 1;
         if self.users[snapshot as usize] == 0 {
@@ -140,11 +155,11 @@ impl Races {
             return true;
         }
         let known = self.clocks[lane as usize * self.lanes + earlier.lane as usize];
-        let (last, strongly) = (known >> 1, known & 1 == 1);
+        let (last, strongly, ended) = (known >> BITS, known & STRONGLY != 0, known & ENDED != 0);
         match last.cmp(&earlier.number) {
             std::cmp::Ordering::Greater => true,
             std::cmp::Ordering::Less => false,
-            std::cmp::Ordering::Equal => !earlier.is_late && (strongly || earlier.index == index),
+            std::cmp::Ordering::Equal => ended || !earlier.is_late && (strongly || earlier.index == index),
         }
     }
 

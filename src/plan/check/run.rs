@@ -10,7 +10,7 @@
 
 mod execute;
 
-use super::code::{ChannelId, Code, LaneId, Move, Operand};
+use super::code::{ChannelId, Code, LaneId, Move, Operand, SignalId};
 use super::flaw::{Flaw, Place};
 use super::memory::Memory;
 use super::race::{self, Races};
@@ -44,12 +44,22 @@ pub(super) struct Progress {
     sources_at_hand: u32,
     is_queued: bool,
     waits_for_release: bool,
+    waits_for_signal: bool,
     /// The longest chain of messages up to here.
     hops: u32,
     /// The result of a rendezvous until it is taken.
     result: Vec<Value>,
     /// The search of [`Run::find_together`] that saw the lane last.
     seen_in: u64,
+    /// The next of the lane's signals to give.
+    next_signal: SignalId,
+}
+
+/// A step for which others wait has ended: what was known then.
+#[derive(Clone, Copy)]
+struct Ended {
+    hops: u32,
+    snapshot: u32,
 }
 
 /// A message under way.
@@ -81,6 +91,8 @@ pub(super) struct Run<'a> {
     pub(super) lanes: Vec<Progress>,
     pub(super) queues: Vec<Queue>,
     pub(super) messages: Vec<Message>,
+    /// Of each signal, once it is given.
+    ended: Vec<Option<Ended>>,
     free_message: u32,
     runnable: VecDeque<LaneId>,
     races: Option<Races>,
@@ -118,6 +130,7 @@ impl<'a> Run<'a> {
             lanes: Vec::with_capacity(code.lanes.len()),
             queues: vec![queue; code.channels.len()],
             messages: Vec::new(),
+            ended: vec![None; code.signals.len()],
             free_message: NONE,
             runnable: VecDeque::new(),
             races,
@@ -138,13 +151,16 @@ impl<'a> Run<'a> {
                 sources_at_hand: 0,
                 is_queued: false,
                 waits_for_release: false,
+                waits_for_signal: false,
                 hops: 0,
                 result: Vec::new(),
                 seen_in: 0,
+                next_signal: lane.signals.start,
             });
         }
         for lane in 0..code.lanes.len() as LaneId {
             run.skip_empty_steps(lane);
+            run.give_signals(lane)?;
             run.wake(lane);
         }
         Ok(run)
@@ -175,10 +191,16 @@ impl<'a> Run<'a> {
 
     /// Completes the lane's present move if it and those joined with it can.
     fn advance(&mut self, lane: LaneId) -> Result<(), Flaw> {
-        if self.lanes[lane as usize].phase != Phase::Waiting || !self.has_sources(lane)? || self.must_wait(lane) {
+        if self.lanes[lane as usize].phase != Phase::Waiting {
             return Ok(());
         }
         let (step, ..) = self.present(lane);
+        if let Some(signal) = step.waits_for {
+            return self.wait_for(lane, signal);
+        }
+        if !self.has_sources(lane)? || self.must_wait(lane) {
+            return Ok(());
+        }
         self.lanes[lane as usize].phase = Phase::Ready;
         for channel in peers(self.code.sources(step)) {
             self.queues[channel as usize].taker_is_ready = true;
@@ -318,12 +340,51 @@ impl<'a> Run<'a> {
             self.post(lane)?;
         }
         self.tally.add(self.rank(lane), self.code, step);
-        self.go_on(lane);
-        Ok(())
+        self.go_on(lane)
+    }
+
+    /// Goes past a wait if the signal is given.
+    fn wait_for(&mut self, lane: LaneId, signal: SignalId) -> Result<(), Flaw> {
+        let ended = self.ended[signal as usize];
+        self.lanes[lane as usize].waits_for_signal = ended.is_none();
+        let Some(Ended { hops, snapshot }) = ended else { return Ok(()) };
+        let progress = &mut self.lanes[lane as usize];
+        progress.hops = progress.hops.max(hops);
+        if let Some(races) = &mut self.races {
+            races.begin(lane);
+            races.join(lane, snapshot);
+            races.drop_snapshot(snapshot);
+        }
+        self.go_on(lane)
+    }
+
+    /// Wakes those that wait for what the lane has completed.
+    fn give_signals(&mut self, lane: LaneId) -> Result<(), Flaw> {
+        let code = self.code;
+        let signals = &code.lanes[lane as usize].signals;
+        loop {
+            let Progress { next_signal, completed, hops, .. } = self.lanes[lane as usize];
+            let is_given = |signal: SignalId| code.signals[signal as usize].moves <= completed;
+            if next_signal == signals.end || !is_given(next_signal) {
+                return Ok(());
+            }
+            let waiters = code.signals[next_signal as usize].waiters;
+            let snapshot = match &mut self.races {
+                Some(races) => races.snapshot_of_end(lane, waiters).map_err(|_| too_many_clocks())?,
+                None => NONE,
+            };
+            self.ended[next_signal as usize] = Some(Ended { hops, snapshot });
+            self.lanes[lane as usize].next_signal += 1;
+            for other in code.lanes_of[self.rank(lane)].clone() {
+                if self.lanes[other as usize].waits_for_signal {
+                    self.wake(other);
+                }
+            }
+        }
     }
 
     /// The lane's present move is complete.
-    fn go_on(&mut self, lane: LaneId) {
+    fn go_on(&mut self, lane: LaneId) -> Result<(), Flaw> {
         let progress = &mut self.lanes[lane as usize];
         progress.phase = Phase::Waiting;
         progress.completed += 1;
@@ -335,7 +396,9 @@ impl<'a> Run<'a> {
             progress.round += 1;
         }
         self.skip_empty_steps(lane);
+        self.give_signals(lane)?;
         self.wake(lane);
+        Ok(())
     }
 
     /// Moves past steps of which no round is left, a repeat of nothing included.

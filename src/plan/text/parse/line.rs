@@ -115,6 +115,16 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// Takes the next word if it is this one.
+    pub(super) fn has_word(&mut self, word: &str) -> bool {
+        let mut rest = *self;
+        let has = rest.word() == word;
+        if has {
+            *self = rest;
+        }
+        has
+    }
+
     pub(super) fn keyword(&mut self, keyword: &'static str) -> Result<(), TextError> {
         let start = self.mark();
         let word = self.word();
