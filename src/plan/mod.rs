@@ -24,6 +24,7 @@ pub mod check;
 pub mod chunk;
 pub mod cost;
 pub mod lower;
+pub mod msccl;
 pub mod text;
 
 use crate::types::{Collective, Rank};

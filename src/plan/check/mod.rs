@@ -25,6 +25,7 @@ mod flaw;
 pub mod lowered;
 mod memory;
 mod outcome;
+mod place;
 mod race;
 mod rules;
 mod run;
@@ -33,6 +34,8 @@ mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
 mod value;
+
+pub(crate) use run::Completeness;
 
 pub use flaw::{Flaw, Found, Inside, Link, Place, Spot, Wait};
 pub use lowered::{check_lowered, check_lowered_at};
@@ -141,6 +144,13 @@ pub fn check(plan: &Plan) -> Result<Checked, Flaw> {
     values.freeze();
     let sums = reduces.then_some(Sums { values, outputs });
     Ok(Checked(Arc::new(Proof { plan: plan.clone(), facts, sums })))
+}
+
+/// Of every step, lane by lane and rank by rank, whether its results hold all contributions. For plans without repeats, all of
+/// whose folds are marked partial: it says which are final. `None` if the plan goes wrong before its end.
+pub(crate) fn completeness(plan: &Plan) -> Option<Vec<Completeness>> {
+    let code = Code::new(plan).ok()?;
+    run::completeness(&code, &mut Values::new(&code.grid)).ok()
 }
 
 /// Compares a proved plan with what its algorithm says of it: hops, chunks sent and received, and for every chunk the order of

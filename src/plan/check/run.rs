@@ -9,6 +9,7 @@
 //! them can: with less buffering than a whole message none could complete alone.
 
 mod execute;
+mod wait;
 
 use super::code::{ChannelId, Code, LaneId, Move, Operand, SignalId};
 use super::flaw::{Flaw, Place};
@@ -103,19 +104,33 @@ pub(super) struct Run<'a> {
     parts: Vec<Value>,
     result: Vec<Value>,
     searches: u64,
+    /// Of every move in the table, if it is asked for.
+    completeness: Option<Vec<Completeness>>,
+}
+
+/// Whether all contributions are in the results of a fold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Completeness {
+    /// In none of them, or the step is no fold.
+    None,
+    /// In some chunks, and not in others.
+    Mixed,
+    All,
+}
+
+/// Runs a plan to its end, for the completeness of every move in the table.
+pub(super) fn completeness(code: &Code, values: &mut Values) -> Result<Vec<Completeness>, Flaw> {
+    let mut run = Run::new(code, values, false)?;
+    run.completeness = Some(vec![Completeness::None; code.moves.len()]);
+    run.finish()?;
+    Ok(run.completeness.take().unwrap_or_default())
 }
 
 /// Runs a plan to its end: the memory it leaves, and what it cost.
 pub(super) fn run(code: &Code, values: &mut Values, in_place: bool) -> Result<(Memory, Tally), Flaw> {
     let mut run = Run::new(code, values, in_place)?;
-    while let Some(lane) = run.runnable.pop_front() {
-        run.lanes[lane as usize].is_queued = false;
-        run.advance(lane)?;
-    }
-    match stuck::explain(&mut run) {
-        Some(flaw) => Err(flaw),
-        None => Ok((run.memory, run.tally)),
-    }
+    run.finish()?;
+    Ok((run.memory, run.tally))
 }
 
 impl<'a> Run<'a> {
@@ -140,6 +155,7 @@ impl<'a> Run<'a> {
             parts: Vec::new(),
             result: Vec::new(),
             searches: 0,
+            completeness: None,
         };
         for lane in &code.lanes {
             run.lanes.push(Progress {
@@ -164,6 +180,14 @@ impl<'a> Run<'a> {
             run.wake(lane);
         }
         Ok(run)
+    }
+
+    fn finish(&mut self) -> Result<(), Flaw> {
+        while let Some(lane) = self.runnable.pop_front() {
+            self.lanes[lane as usize].is_queued = false;
+            self.advance(lane)?;
+        }
+        stuck::explain(self).map_or(Ok(()), Err)
     }
 
     pub(super) fn rank(&self, lane: LaneId) -> Rank {
@@ -341,46 +365,6 @@ impl<'a> Run<'a> {
         }
         self.tally.add(self.rank(lane), self.code, step);
         self.go_on(lane)
-    }
-
-    /// Goes past a wait if the signal is given.
-    fn wait_for(&mut self, lane: LaneId, signal: SignalId) -> Result<(), Flaw> {
-        let ended = self.ended[signal as usize];
-        self.lanes[lane as usize].waits_for_signal = ended.is_none();
-        let Some(Ended { hops, snapshot }) = ended else { return Ok(()) };
-        let progress = &mut self.lanes[lane as usize];
-        progress.hops = progress.hops.max(hops);
-        if let Some(races) = &mut self.races {
-            races.begin(lane);
-            races.join(lane, snapshot);
-            races.drop_snapshot(snapshot);
-        }
-        self.go_on(lane)
-    }
-
-    /// Wakes those that wait for what the lane has completed.
-    fn give_signals(&mut self, lane: LaneId) -> Result<(), Flaw> {
-        let code = self.code;
-        let signals = &code.lanes[lane as usize].signals;
-        loop {
-            let Progress { next_signal, completed, hops, .. } = self.lanes[lane as usize];
-            let is_given = |signal: SignalId| code.signals[signal as usize].moves <= completed;
-            if next_signal == signals.end || !is_given(next_signal) {
-                return Ok(());
-            }
-            let waiters = code.signals[next_signal as usize].waiters;
-            let snapshot = match &mut self.races {
-                Some(races) => races.snapshot_of_end(lane, waiters).map_err(|_| too_many_clocks())?,
-                None => NONE,
-            };
-            self.ended[next_signal as usize] = Some(Ended { hops, snapshot });
-            self.lanes[lane as usize].next_signal += 1;
-            for other in code.lanes_of[self.rank(lane)].clone() {
-                if self.lanes[other as usize].waits_for_signal {
-                    self.wake(other);
-                }
-            }
-        }
     }
 
     /// The lane's present move is complete.

@@ -1,5 +1,6 @@
-//! `unisono check`: proves every plan that the algorithms of the registry write.
+//! `unisono check`: proves every plan that the algorithms of the registry write, or the plan in a file.
 
+mod file;
 mod proof;
 
 use crate::arguments::ranks;
@@ -7,18 +8,25 @@ use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::output::Output;
 use proof::{Proved, prove};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Instant;
 use unisono::Collective;
 use unisono::algorithm::{Algorithm, find, registry};
 use unisono::plan::Problem;
 
-/// Prove every registered plan: contributions, matching, deadlock, races, and what it costs
+/// Prove every registered plan, or the plan in a file: contributions, matching, deadlock, races, and what it costs
 ///
 /// Every root, blocks of equal and of unequal size where an algorithm serves both, 1 tile and 4 where it pipelines, input and
 /// output apart and in place. Up to 33 ranks each plan is also proved as it is lowered for a small odd count: byte places, waits,
 /// message sizes. Exit status 1 if a plan has a flaw.
+///
+/// A FILE is MSCCL XML or a plan as text, told apart by content.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
+    /// Prove the plan in this file instead
+    #[arg(value_name = "FILE", conflicts_with_all = ["ranks", "collective", "algorithm"])]
+    file: Option<PathBuf>,
+
     /// How many ranks: one number, or all from A to B
     #[arg(long, value_name = "N|A..=B", default_value = "1..=17", value_parser = rank_range)]
     ranks: RangeInclusive<usize>,
@@ -38,6 +46,10 @@ pub struct Arguments {
 
 impl Arguments {
     pub fn run(self) -> Result<u8, Failure> {
+        if let Some(path) = &self.file {
+            let proved = file::prove(path, self.json, &mut Output::stdout())?;
+            return Ok(if proved.is_some() { 0 } else { FAILED });
+        }
         let named = self.algorithm.as_deref().map(find).transpose().map_err(unisono::Error::from)?;
         let algorithms = named.as_ref().map_or(registry(), std::slice::from_ref);
         let collectives = self.collective.as_ref().map_or(&Collective::ALL[..], std::slice::from_ref);

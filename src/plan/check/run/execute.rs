@@ -1,6 +1,6 @@
 //! What a move does to memory and messages, once the schedule lets it.
 
-use super::{Message, NONE, Progress, Run, peers, too_many_clocks};
+use super::{Completeness, Message, NONE, Progress, Run, peers, too_many_clocks};
 use crate::plan::Span;
 use crate::plan::check::code::{LaneId, NO_LANE, Operand};
 use crate::plan::check::flaw::{Flaw, Place, Spot};
@@ -66,7 +66,7 @@ impl Run<'_> {
 
     /// The values that the present move stores or sends, into `result`.
     pub(super) fn compute(&mut self, lane: LaneId) -> Result<(), Flaw> {
-        let (step, _, round) = self.present(lane);
+        let (step, number, round) = self.present(lane);
         let rank = self.rank(lane);
         self.origins.clear();
         for operand in self.code.sources(step) {
@@ -98,6 +98,14 @@ impl Run<'_> {
                 Ok(value) => self.result.push(value),
                 Err(clash) => return Err(clash_flaw(clash, self.place(lane))),
             }
+        }
+        if let Some(known) = &mut self.completeness {
+            let complete = self.result.iter().filter(|&&value| self.values.missing(value).is_none()).count();
+            known[number as usize] = match complete {
+                0 => Completeness::None,
+                _ if complete == self.result.len() => Completeness::All,
+                _ => Completeness::Mixed,
+            };
         }
         Ok(())
     }

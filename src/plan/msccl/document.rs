@@ -1,0 +1,191 @@
+//! A file of the format as data, before anything is made of it.
+
+use crate::plan::Buffer;
+use crate::types::{Collective, Rank};
+
+/// What a file says. Ranks are its `gpu`s, in order of their ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    pub name: String,
+    pub protocol: Protocol,
+    pub collective: Collective,
+    /// Where the collective has one.
+    pub root: Rank,
+    /// Into how many chunks the larger of input and output is cut.
+    pub chunks: u32,
+    pub placement: Placement,
+    pub gpus: Vec<Gpu>,
+}
+
+/// How messages travel through a connection, which says how many of them it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Simple,
+    Ll,
+    Ll128,
+}
+
+impl Protocol {
+    pub const ALL: [Protocol; 3] = [Protocol::Simple, Protocol::Ll, Protocol::Ll128];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Simple => "Simple",
+            Protocol::Ll => "LL",
+            Protocol::Ll128 => "LL128",
+        }
+    }
+
+    /// Messages that were sent and not received: a further send waits. A connection has 8 slots (`NCCL_STEPS`), of which a message of
+    /// `Simple` takes 4 (`MSCCL_CHUNKSTEPS`) and one of the others 1, as read in the interpreters of MSCCL and RCCL. A
+    /// step whose chunks are larger than a slot sends several messages; plans are made for sizes (`maxBytes`) where that is not so.
+    pub const fn connection_depth(self) -> u32 {
+        match self {
+            Protocol::Simple => 2,
+            Protocol::Ll | Protocol::Ll128 => 8,
+        }
+    }
+}
+
+/// Where input and output of a call may lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Each in its own memory.
+    Apart,
+    /// In one memory: `i` and `o` are two names of it.
+    InPlace,
+    /// Either.
+    Both,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gpu {
+    pub input_chunks: u32,
+    pub output_chunks: u32,
+    pub scratch_chunks: u32,
+    /// In order of their ids.
+    pub blocks: Vec<Block>,
+}
+
+/// A thread block: steps in order, at most one peer to send to and one to receive from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Block {
+    pub send: Option<Rank>,
+    pub receive: Option<Rank>,
+    pub channel: u16,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub kind: Kind,
+    pub source: Place,
+    pub destination: Place,
+    /// Chunks.
+    pub count: u32,
+    /// Another step of the GPU that must have ended. Files may name an earlier one of that block, see [`Document::parse`].
+    pub after: Option<StepId>,
+    /// Whether its end is made known to those that wait for it.
+    pub is_awaited: bool,
+    /// Where it stands in the text, in bytes.
+    pub at: usize,
+}
+
+/// A step of a GPU: the index of its block and its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StepId {
+    pub block: u32,
+    pub step: u32,
+}
+
+/// A chunk of a buffer; meaningless where the step's kind does not use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub buffer: Buffer,
+    pub offset: u32,
+}
+
+/// What a step does: receives, reduces, copies (stores), sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Send,
+    Receive,
+    ReceiveCopySend,
+    ReceiveReduceSend,
+    ReceiveReduceCopy,
+    ReceiveReduceCopySend,
+    Copy,
+    Reduce,
+    /// Only waits.
+    Nop,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 9] = [
+        Kind::Send,
+        Kind::Receive,
+        Kind::ReceiveCopySend,
+        Kind::ReceiveReduceSend,
+        Kind::ReceiveReduceCopy,
+        Kind::ReceiveReduceCopySend,
+        Kind::Copy,
+        Kind::Reduce,
+        Kind::Nop,
+    ];
+
+    /// As the format has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Send => "s",
+            Kind::Receive => "r",
+            Kind::ReceiveCopySend => "rcs",
+            Kind::ReceiveReduceSend => "rrs",
+            Kind::ReceiveReduceCopy => "rrc",
+            Kind::ReceiveReduceCopySend => "rrcs",
+            Kind::Copy => "cpy",
+            Kind::Reduce => "re",
+            Kind::Nop => "nop",
+        }
+    }
+
+    pub const fn sends(self) -> bool {
+        matches!(self, Kind::Send | Kind::ReceiveCopySend | Kind::ReceiveReduceSend | Kind::ReceiveReduceCopySend)
+    }
+
+    pub const fn receives(self) -> bool {
+        matches!(
+            self,
+            Kind::Receive
+                | Kind::ReceiveCopySend
+                | Kind::ReceiveReduceSend
+                | Kind::ReceiveReduceCopy
+                | Kind::ReceiveReduceCopySend
+        )
+    }
+
+    /// Whether it reads its source.
+    pub const fn reads(self) -> bool {
+        !matches!(self, Kind::Receive | Kind::ReceiveCopySend | Kind::Nop)
+    }
+
+    /// Whether it stores to its destination.
+    pub const fn writes(self) -> bool {
+        !matches!(self, Kind::Send | Kind::ReceiveReduceSend | Kind::Nop)
+    }
+}
+
+/// The collectives of the format, by its names; those that have two are written by the first.
+pub const COLLECTIVES: [(&str, Collective); 9] = [
+    ("allreduce", Collective::AllReduce),
+    ("allgather", Collective::AllGather),
+    ("reducescatter", Collective::ReduceScatter),
+    ("reduce_scatter", Collective::ReduceScatter),
+    ("alltoall", Collective::AllToAll),
+    ("broadcast", Collective::Broadcast),
+    ("reduce", Collective::Reduce),
+    ("gather", Collective::Gather),
+    ("scatter", Collective::Scatter),
+];
+
+/// A buffer by its letter.
+pub const BUFFERS: [(&str, Buffer); 3] = [("i", Buffer::Input), ("o", Buffer::Output), ("s", Buffer::Scratch)];

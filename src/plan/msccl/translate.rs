@@ -1,0 +1,352 @@
+//! From what a file says to a plan: a lane per thread block, a wait per dependency.
+
+use super::document::{Block, Document, Kind, Step, StepId};
+use super::memory::{Memory, Unfit, steps};
+use super::order::{Order, waits_of};
+use crate::plan::check::Completeness;
+use crate::plan::check::{Place, completeness};
+use crate::plan::chunk::Grid;
+use crate::plan::{self, Buffer, Demands, Lane, Move, Operand, Plan, Problem, Program, Reduction, Span};
+use crate::types::{Collective, Rank};
+
+/// Scratch of all ranks together.
+const MAX_SCRATCH: u64 = 1 << 25;
+/// Chunks that all steps together name.
+const MAX_CHUNKS: u64 = 1 << 25;
+
+/// How sends become moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// As a plan's sends are: posted from the memory where the data lies, if nobody writes there later, else from a copy. A connection
+    /// holds any number of messages.
+    Posted,
+    /// As MSCCL's are: copied into the connection, which holds [a few](super::Protocol::connection_depth) messages.
+    Buffered,
+}
+
+/// A plan, and the steps of the file from which its steps come.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    pub plan: Plan,
+    /// By rank, lane and step; `NONE` for steps that no step of the file stands for.
+    origins: Vec<Vec<Vec<u32>>>,
+}
+
+const NONE: u32 = u32::MAX;
+
+/// A step of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub gpu: Rank,
+    pub block: u32,
+    pub step: u32,
+}
+
+impl Reading {
+    /// From which step of the file a step of the plan comes.
+    pub fn origin(&self, place: &Place) -> Option<Origin> {
+        let step = *self.origins.get(place.rank)?.get(place.lane as usize)?.get(place.step as usize)?;
+        (step != NONE).then_some(Origin { gpu: place.rank, block: place.lane, step })
+    }
+}
+
+/// The plan of a document. It may be wrong in what it does.
+pub(super) fn translate(document: &Document, connections: Connections) -> Result<Reading, Unfit> {
+    let counts = document.gpus.iter().flat_map(|gpu| &gpu.blocks).flat_map(|block| &block.steps);
+    if counts.map(|step| u64::from(step.count)).sum::<u64>() > MAX_CHUNKS {
+        return Err(Unfit { at: None, message: format!("has steps on more than {MAX_CHUNKS} chunks") });
+    }
+    let whole = Translation { document, connections, grid: grid(document), chunk_by_chunk: false };
+    let (mut programs, mut origins) = whole.programs()?;
+    let mut known = whole.completeness(&programs);
+    // Of one step some chunks are complete and others not: only chunk by chunk it can be said.
+    if known.iter().flatten().any(|one| *one == Completeness::Mixed) {
+        (programs, origins) = Translation { chunk_by_chunk: true, ..whole }.programs()?;
+        known = whole.completeness(&programs);
+    }
+    let moves = programs.iter_mut().flat_map(|program| &mut program.lanes).flatten();
+    for (step, complete) in moves.zip(known.into_iter().flatten()) {
+        if let (plan::Step::Move(one), Completeness::All) = (step, complete)
+            && one.reduction.is_some()
+        {
+            one.reduction = Some(Reduction::Final);
+        }
+    }
+    Ok(Reading { plan: whole.plan(programs), origins })
+}
+
+fn problem(document: &Document) -> Problem {
+    let ranks = document.gpus.len();
+    let tiles = match document.collective {
+        Collective::AllReduce | Collective::Broadcast | Collective::Reduce => 1,
+        _ => document.chunks / ranks as u32,
+    };
+    Problem { collective: document.collective, ranks, root: document.root, uneven: false, tiles }
+}
+
+fn grid(document: &Document) -> Grid {
+    Grid::new(&problem(document), document.chunks)
+}
+
+#[derive(Clone, Copy)]
+struct Translation<'a> {
+    document: &'a Document,
+    connections: Connections,
+    grid: Grid,
+    /// Every chunk of a step is a move, and a message, of its own.
+    chunk_by_chunk: bool,
+}
+
+/// By lane and step.
+type Origins = Vec<Vec<u32>>;
+
+impl Translation<'_> {
+    fn programs(&self) -> Result<(Vec<Program>, Vec<Origins>), Unfit> {
+        let (mut programs, mut origins) = (Vec::new(), Vec::new());
+        let mut scratch = 0;
+        for rank in 0..self.document.gpus.len() {
+            let (program, of) = self.program(rank)?;
+            scratch += program.scratch.len() as u64;
+            if scratch > MAX_SCRATCH {
+                let message = format!("has more than {MAX_SCRATCH} chunks of scratch");
+                return Err(Unfit { at: None, message });
+            }
+            programs.push(program);
+            origins.push(of);
+        }
+        Ok((programs, origins))
+    }
+
+    fn plan(&self, programs: Vec<Program>) -> Plan {
+        let document = self.document;
+        let demands = Demands { equal_chunks: true, apart: document.placement == super::Placement::Apart };
+        let program = move |rank: Rank| programs[rank].clone();
+        Plan::new(&document.name, problem(document), document.chunks, program).demanding(demands)
+    }
+
+    /// `None` where nothing is reduced, or the plan goes wrong.
+    fn completeness(&self, programs: &[Program]) -> Option<Vec<Completeness>> {
+        let reduces = self.document.collective.reduces();
+        reduces.then(|| completeness(&self.plan(programs.to_vec()))).flatten()
+    }
+
+    fn program(&self, rank: Rank) -> Result<(Program, Origins), Unfit> {
+        let gpu = &self.document.gpus[rank];
+        let order = Order::new(gpu).map_err(|_| {
+            let message = format!("GPU {rank} has more blocks and steps than can be ordered");
+            Unfit { at: None, message }
+        })?;
+        let memory = Memory::new(self.document, &self.grid, rank, &order)?;
+        let mut program = Program { lanes: Vec::new(), scratch: Vec::new() };
+        let mut slots = memory.scratch_slots();
+        let mut ends = Vec::new();
+        let mut origins = Vec::new();
+        let prologue = memory.prologue();
+        for (index, block) in (0..).zip(&gpu.blocks) {
+            let mut writer = LaneWriter {
+                translation: self,
+                memory: &memory,
+                block,
+                index,
+                fifo: self.fifo(&memory, index, block, slots),
+                sent: 0,
+                lane: Vec::new(),
+                origins: Vec::new(),
+                ends: Vec::new(),
+            };
+            slots = writer.fifo.start.saturating_add(writer.fifo.depth.saturating_mul(writer.fifo.width));
+            if let Some(last) = prologue.len().checked_sub(1).filter(|_| !block.steps.is_empty()) {
+                writer.push(plan::Step::Wait { lane: gpu.blocks.len() as u32, step: last as u32 }, NONE);
+            }
+            for (waits, step) in waits_of(gpu, index as usize).into_iter().zip(0..) {
+                writer.step(&waits, step);
+            }
+            program.lanes.push(writer.lane);
+            origins.push(writer.origins);
+            ends.push(writer.ends);
+        }
+        // Waits name steps of the file until all lanes are written.
+        for step in program.lanes.iter_mut().flatten() {
+            if let plan::Step::Wait { lane, step } = step
+                && let Some(ends) = ends.get(*lane as usize)
+            {
+                *step = ends[*step as usize];
+            }
+        }
+        let beside = beside(&program.lanes, prologue, memory.epilogue());
+        if !beside.is_empty() {
+            origins.push(vec![NONE; beside.len()]);
+            program.lanes.push(beside);
+        }
+        if u64::from(slots) > MAX_SCRATCH {
+            return Err(Unfit {
+                at: None,
+                message: format!("GPU {rank} has more than {MAX_SCRATCH} chunks of scratch"),
+            });
+        }
+        program.scratch = vec![0; slots as usize];
+        Ok((program, origins))
+    }
+
+    /// The slots of scratch that stand for a block's connection.
+    fn fifo(&self, memory: &Memory, index: u32, block: &Block, start: u32) -> Fifo {
+        let of_block = steps(std::slice::from_ref(block)).map(|(id, step)| (StepId { block: index, ..id }, step));
+        let staged: Vec<&Step> = of_block
+            .filter(|(id, step)| self.staging(memory, *id, step) != Staging::None)
+            .map(|(_, step)| step)
+            .collect();
+        let (messages, width) = match self.chunk_by_chunk {
+            true => (staged.iter().map(|step| u64::from(step.count)).sum(), 1),
+            false => (staged.len() as u64, staged.iter().map(|step| step.count).max().unwrap_or(0)),
+        };
+        let depth = messages.min(u64::from(self.document.protocol.connection_depth())) as u32;
+        Fifo { start, depth, width }
+    }
+
+    fn staging(&self, memory: &Memory, id: StepId, step: &Step) -> Staging {
+        let place = if step.kind == Kind::Send { step.source } else { step.destination };
+        match (step.kind.sends(), self.connections) {
+            (false, _) => Staging::None,
+            (true, Connections::Buffered) => Staging::Full,
+            (true, Connections::Posted) if step.kind == Kind::ReceiveReduceSend => Staging::Result,
+            (true, Connections::Posted) => match memory.is_overwritten(id, place.buffer, place.offset, step.count) {
+                true => Staging::Full,
+                false => Staging::None,
+            },
+        }
+    }
+}
+
+/// Whether a message is put in a slot of the connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Staging {
+    /// It is posted from where it lies.
+    None,
+    /// It has no other place, and is posted as it arrives there.
+    Result,
+    /// It is stored there whole, then posted.
+    Full,
+}
+
+/// `depth` slots of `width` chunks each, used in turn.
+#[derive(Clone, Copy)]
+struct Fifo {
+    start: u32,
+    depth: u32,
+    width: u32,
+}
+
+/// The lane that copies the input before, and the output after, all others.
+fn beside(lanes: &[Lane], prologue: Vec<(Span, Span)>, epilogue: Vec<(Span, Span)>) -> Lane {
+    let copy = |(from, to)| plan::Step::Move(plan::build::copy(Operand::Local(from), [Operand::Local(to)]));
+    let mut lane: Lane = prologue.into_iter().map(copy).collect();
+    if !epilogue.is_empty() {
+        let last = |(lane, steps): (u32, &Lane)| Some((lane, steps.len().checked_sub(1)? as u32));
+        let ends = (0..).zip(lanes).filter_map(last);
+        lane.extend(ends.map(|(lane, step)| plan::Step::Wait { lane, step }));
+        lane.extend(epilogue.into_iter().map(copy));
+    }
+    lane
+}
+
+struct LaneWriter<'a> {
+    translation: &'a Translation<'a>,
+    memory: &'a Memory<'a>,
+    block: &'a Block,
+    index: u32,
+    fifo: Fifo,
+    /// Messages that were put into slots.
+    sent: u32,
+    lane: Lane,
+    origins: Vec<u32>,
+    /// For each step of the file, the last step of the lane that is of it.
+    ends: Vec<u32>,
+}
+
+impl LaneWriter<'_> {
+    fn push(&mut self, step: plan::Step, origin: u32) {
+        self.lane.push(step);
+        self.origins.push(origin);
+    }
+
+    fn step(&mut self, waits: &[StepId], index: u32) {
+        let step = &self.block.steps[index as usize];
+        for wait in waits {
+            self.push(plan::Step::Wait { lane: wait.block, step: wait.step }, index);
+        }
+        if step.kind != Kind::Nop && !self.continues_fold(waits, index) {
+            let (parts, count) = if self.translation.chunk_by_chunk { (step.count, 1) } else { (1, step.count) };
+            (0..parts).for_each(|part| self.part(index, part, count));
+        }
+        self.ends.push((self.lane.len() as u32).saturating_sub(1));
+    }
+
+    /// Adds a source to the fold before, if the step only adds more to the same place: MSCCL fuses the two as well.
+    fn continues_fold(&mut self, waits: &[StepId], index: u32) -> bool {
+        let steps = &self.block.steps;
+        let step = &steps[index as usize];
+        let Some(before) = index.checked_sub(1).map(|before| &steps[before as usize]) else { return false };
+        let is_same = before.kind == Kind::Reduce
+            && step.kind == Kind::Reduce
+            && (before.destination, before.count) == (step.destination, step.count)
+            && before.source.buffer == step.source.buffer;
+        if !is_same || !waits.is_empty() || before.is_awaited || self.translation.chunk_by_chunk {
+            return false;
+        }
+        let source = self.read(index, step.source.buffer, step.source.offset, step.count);
+        match self.lane.last_mut() {
+            Some(plan::Step::Move(fold)) => fold.sources.push(source),
+            _ => return false,
+        }
+        true
+    }
+
+    fn id(&self, step: u32) -> StepId {
+        StepId { block: self.index, step }
+    }
+
+    fn read(&self, index: u32, buffer: Buffer, offset: u32, count: u32) -> Operand {
+        Operand::Local(self.memory.read(self.id(index), buffer, offset, count))
+    }
+
+    /// The moves for `count` chunks of a step, from its chunk `part` on.
+    fn part(&mut self, index: u32, part: u32, count: u32) {
+        let step = &self.block.steps[index as usize];
+        let peer = |rank: Option<Rank>| {
+            let rank = rank.expect("a block that sends or receives has a peer: its reader saw to it");
+            Operand::Peer { rank, channel: self.block.channel }
+        };
+        let source = || self.read(index, step.source.buffer, step.source.offset + part, count);
+        let place = step.destination;
+        let stored = || Operand::Local(self.memory.write(place.buffer, place.offset + part, count));
+        let (reduction, sources) = match step.kind {
+            Kind::Send | Kind::Copy => (None, vec![source()]),
+            Kind::Receive | Kind::ReceiveCopySend => (None, vec![peer(self.block.receive)]),
+            Kind::ReceiveReduceSend | Kind::ReceiveReduceCopy | Kind::ReceiveReduceCopySend => {
+                (Some(Reduction::Partial), vec![peer(self.block.receive), source()])
+            }
+            Kind::Reduce => {
+                let sum = self.read(index, place.buffer, place.offset + part, count);
+                (Some(Reduction::Partial), vec![sum, source()])
+            }
+            Kind::Nop => return,
+        };
+        let mut destinations = if step.kind.writes() { vec![stored()] } else { Vec::new() };
+        let target = step.kind.sends().then(|| peer(self.block.send));
+        let staging = self.translation.staging(self.memory, self.id(index), step);
+        let slot = (staging != Staging::None).then(|| self.next_slot(count));
+        destinations.extend(slot);
+        destinations.extend(target.filter(|_| staging != Staging::Full));
+        self.push(plan::Step::Move(Move { reduction, sources, destinations }), index);
+        if let (Staging::Full, Some(slot), Some(target)) = (staging, slot, target) {
+            self.push(plan::Step::Move(plan::build::copy(slot, [target])), index);
+        }
+    }
+
+    fn next_slot(&mut self, count: u32) -> Operand {
+        let Fifo { start, depth, width } = self.fifo;
+        let slot = self.sent % depth;
+        self.sent += 1;
+        Operand::Local(Span { buffer: Buffer::Scratch, start: start + slot * width, len: count, stride: 0 })
+    }
+}
