@@ -92,6 +92,21 @@ impl Grid {
         }
     }
 
+    /// How many chunks the input lies inside the output (or, if negative, the output inside the input) when they share memory;
+    /// `None` where the rank does not have both or the collective has no in-place form.
+    pub fn in_place_offset(&self, rank: Rank) -> Option<i64> {
+        if self.chunks(rank, Buffer::Input) == 0 || self.chunks(rank, Buffer::Output) == 0 {
+            return None;
+        }
+        let own_block = i64::from(rank as u32 * self.tiles);
+        match self.collective {
+            Collective::AllReduce | Collective::Reduce | Collective::Broadcast => Some(0),
+            Collective::AllGather | Collective::AllGatherV | Collective::Gather => Some(own_block),
+            Collective::ReduceScatter | Collective::ReduceScatterV | Collective::Scatter => Some(-own_block),
+            Collective::AllToAll | Collective::AllToAllV | Collective::Barrier | Collective::SendRecv => None,
+        }
+    }
+
     /// Into how many chunks the count of a call is cut.
     pub fn chunks_of_count(&self) -> u32 {
         match self.collective {

@@ -20,11 +20,13 @@
 //!
 //! [`check`](mod@check) proves under exactly these rules that a plan keeps its collective's promise.
 
+pub mod chakra;
 pub mod check;
 pub mod chunk;
 pub mod cost;
 pub mod lower;
 pub mod msccl;
+mod sequence;
 pub mod text;
 
 use crate::types::{Collective, Rank};

@@ -92,7 +92,7 @@ pub struct Step {
 }
 
 /// A step of a GPU: the index of its block and its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StepId {
     pub block: u32,
     pub step: u32,

@@ -4,6 +4,8 @@ use super::*;
 use crate::plan::check::{Flaw, Found, Wait, check, check_lowered_at};
 use proptest::prelude::*;
 
+mod written;
+
 /// Two GPUs in place; blocks that wait for each other.
 const PAIRS: &str = include_str!("tests/pairs.xml");
 

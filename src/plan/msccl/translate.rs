@@ -117,6 +117,13 @@ impl Translation<'_> {
         Ok((programs, origins))
     }
 
+    /// The sum of a GPU that is alone is its input: where that is copied, a plan folds it, for the sake of a pre-multiplier.
+    fn alone(&self, source: &Operand) -> Option<Reduction> {
+        let is_input = matches!(source, Operand::Local(span) if span.buffer == Buffer::Input);
+        let is_sum = is_input && self.document.gpus.len() == 1 && self.document.collective.reduces();
+        is_sum.then_some(Reduction::Partial)
+    }
+
     fn plan(&self, programs: Vec<Program>) -> Plan {
         let document = self.document;
         let demands = Demands { equal_chunks: true, apart: document.placement == super::Placement::Apart };
@@ -173,7 +180,7 @@ impl Translation<'_> {
                 *step = ends[*step as usize];
             }
         }
-        let beside = beside(&program.lanes, prologue, memory.epilogue());
+        let beside = self.beside(&program.lanes, prologue, memory.epilogue());
         if !beside.is_empty() {
             origins.push(vec![NONE; beside.len()]);
             program.lanes.push(beside);
@@ -186,6 +193,23 @@ impl Translation<'_> {
         }
         program.scratch = vec![0; slots as usize];
         Ok((program, origins))
+    }
+
+    /// The lane that copies the input before, and the output after, all others.
+    fn beside(&self, lanes: &[Lane], prologue: Vec<(Span, Span)>, epilogue: Vec<(Span, Span)>) -> Lane {
+        let copy = |(from, to): (Span, Span)| {
+            let source = Operand::Local(from);
+            let reduction = self.alone(&source);
+            plan::Step::Move(Move { reduction, sources: vec![source], destinations: vec![Operand::Local(to)] })
+        };
+        let mut lane: Lane = prologue.into_iter().map(copy).collect();
+        if !epilogue.is_empty() {
+            let last = |(lane, steps): (u32, &Lane)| Some((lane, steps.len().checked_sub(1)? as u32));
+            let ends = (0..).zip(lanes).filter_map(last);
+            lane.extend(ends.map(|(lane, step)| plan::Step::Wait { lane, step }));
+            lane.extend(epilogue.into_iter().map(copy));
+        }
+        lane
     }
 
     /// The slots of scratch that stand for a block's connection.
@@ -234,19 +258,6 @@ struct Fifo {
     start: u32,
     depth: u32,
     width: u32,
-}
-
-/// The lane that copies the input before, and the output after, all others.
-fn beside(lanes: &[Lane], prologue: Vec<(Span, Span)>, epilogue: Vec<(Span, Span)>) -> Lane {
-    let copy = |(from, to)| plan::Step::Move(plan::build::copy(Operand::Local(from), [Operand::Local(to)]));
-    let mut lane: Lane = prologue.into_iter().map(copy).collect();
-    if !epilogue.is_empty() {
-        let last = |(lane, steps): (u32, &Lane)| Some((lane, steps.len().checked_sub(1)? as u32));
-        let ends = (0..).zip(lanes).filter_map(last);
-        lane.extend(ends.map(|(lane, step)| plan::Step::Wait { lane, step }));
-        lane.extend(epilogue.into_iter().map(copy));
-    }
-    lane
 }
 
 struct LaneWriter<'a> {
@@ -320,7 +331,8 @@ impl LaneWriter<'_> {
         let place = step.destination;
         let stored = || Operand::Local(self.memory.write(place.buffer, place.offset + part, count));
         let (reduction, sources) = match step.kind {
-            Kind::Send | Kind::Copy => (None, vec![source()]),
+            Kind::Copy => (self.translation.alone(&source()), vec![source()]),
+            Kind::Send => (None, vec![source()]),
             Kind::Receive | Kind::ReceiveCopySend => (None, vec![peer(self.block.receive)]),
             Kind::ReceiveReduceSend | Kind::ReceiveReduceCopy | Kind::ReceiveReduceCopySend => {
                 (Some(Reduction::Partial), vec![peer(self.block.receive), source()])
