@@ -13,9 +13,10 @@
 //! is the better knowledge.
 //!
 //! Clocks are kept for the present of each lane and for messages under way, so memory is the square of the lanes; plans in
-//! which every rank has a single lane need none of it.
+//! which every rank has a single lane need none of it. Where there are too many lanes for that, clocks are kept of each rank's own lanes:
+//! waits among them order as always, messages order nothing. What is then unordered is not called a race, but too large.
 
-use super::code::{Code, LaneId};
+use super::code::{Code, Lane, LaneId};
 use crate::types::Rank;
 
 pub(super) const MAX_CLOCK_CELLS: usize = 1 << 27;
@@ -51,7 +52,12 @@ struct Reads {
 }
 
 pub(super) struct Races {
-    lanes: usize,
+    /// Numbers in a row: of all lanes, or of a rank's.
+    width: usize,
+    /// For each lane the first that has a number in its row.
+    first: Vec<LaneId>,
+    /// Whether a row is of all lanes.
+    pub(super) sees_messages: bool,
     /// A row per lane.
     clocks: Vec<u32>,
     numbers: Vec<u32>,
@@ -76,12 +82,18 @@ impl Races {
             return Ok(None);
         }
         let lanes = code.lanes.len();
-        if lanes.saturating_mul(lanes) > MAX_CLOCK_CELLS {
+        let sees_messages = lanes.saturating_mul(lanes) <= MAX_CLOCK_CELLS;
+        let most_of_a_rank = code.lanes_of.iter().map(|lanes| lanes.len()).max().unwrap_or(0);
+        let width = if sees_messages { lanes } else { most_of_a_rank };
+        if lanes.saturating_mul(width) > MAX_CLOCK_CELLS {
             return Err(TooManyClocks);
         }
+        let first = |lane: &Lane| if sees_messages { 0 } else { code.lanes_of[lane.rank].start };
         Ok(Some(Races {
-            lanes,
-            clocks: vec![0; lanes * lanes],
+            width,
+            first: code.lanes.iter().map(first).collect(),
+            sees_messages,
+            clocks: vec![0; lanes * width],
             numbers: vec![0; lanes],
             snapshots: Vec::new(),
             users: Vec::new(),
@@ -95,18 +107,22 @@ impl Races {
 
     /// The lane goes on to its next move.
     pub(super) fn begin(&mut self, lane: LaneId) {
-        let row = lane as usize * self.lanes;
-        for known in &mut self.clocks[row..row + self.lanes] {
+        let row = lane as usize * self.width;
+        for known in &mut self.clocks[row..row + self.width] {
             *known |= STRONGLY;
         }
         self.numbers[lane as usize] += 1;
-        self.clocks[row + lane as usize] = self.numbers[lane as usize] << BITS;
+        let own = row + (lane - self.first[lane as usize]) as usize;
+        self.clocks[own] = self.numbers[lane as usize] << BITS;
     }
 
-    /// The lane's present move takes a message that was sent at `snapshot`.
+    /// The lane's present move takes a message that was sent at `snapshot`, or waits for what ended there.
     pub(super) fn join(&mut self, lane: LaneId, snapshot: u32) {
-        let row = &mut self.clocks[lane as usize * self.lanes..][..self.lanes];
-        let sent = &self.snapshots[snapshot as usize * self.lanes..][..self.lanes];
+        if snapshot == NONE {
+            return;
+        }
+        let row = &mut self.clocks[lane as usize * self.width..][..self.width];
+        let sent = &self.snapshots[snapshot as usize * self.width..][..self.width];
         for (known, &more) in row.iter_mut().zip(sent) {
             *known = more.max(*known);
         }
@@ -114,21 +130,26 @@ impl Races {
 
     /// The lane's clock now that its present move has ended, for `users` waits.
     pub(super) fn snapshot_of_end(&mut self, lane: LaneId, users: u32) -> Result<u32, TooManyClocks> {
-        let snapshot = self.snapshot(lane, users)?;
-        self.snapshots[snapshot as usize * self.lanes + lane as usize] |= ENDED;
+        let snapshot = self.store(lane, users)?;
+        let own = (lane - self.first[lane as usize]) as usize;
+        self.snapshots[snapshot as usize * self.width + own] |= ENDED;
         Ok(snapshot)
     }
 
     /// The lane's clock, for `users` messages.
     pub(super) fn snapshot(&mut self, lane: LaneId, users: u32) -> Result<u32, TooManyClocks> {
-        let row = lane as usize * self.lanes;
-        let clock = &self.clocks[row..row + self.lanes];
+        if self.sees_messages { self.store(lane, users) } else { Ok(NONE) }
+    }
+
+    fn store(&mut self, lane: LaneId, users: u32) -> Result<u32, TooManyClocks> {
+        let row = lane as usize * self.width;
+        let clock = &self.clocks[row..row + self.width];
         if let Some(snapshot) = self.free.pop() {
-            self.snapshots[snapshot as usize * self.lanes..][..self.lanes].copy_from_slice(clock);
+            self.snapshots[snapshot as usize * self.width..][..self.width].copy_from_slice(clock);
             self.users[snapshot as usize] = users;
             return Ok(snapshot);
         }
-        if self.snapshots.len() + self.lanes > MAX_CLOCK_CELLS {
+        if self.snapshots.len() + self.width > MAX_CLOCK_CELLS {
             return Err(TooManyClocks);
         }
         self.snapshots.extend_from_slice(clock);
@@ -138,6 +159,9 @@ impl Races {
 
     /// One message or wait less needs the snapshot.
     pub(super) fn drop_snapshot(&mut self, snapshot: u32) {
+        if snapshot == NONE {
+            return;
+        }
         self.users[snapshot as usize] -= 1;
         if self.users[snapshot as usize] == 0 {
             self.free.push(snapshot);
@@ -154,7 +178,11 @@ impl Races {
         if earlier.lane == NONE || earlier.owner == lane {
             return true;
         }
-        let known = self.clocks[lane as usize * self.lanes + earlier.lane as usize];
+        if self.first[earlier.lane as usize] != self.first[lane as usize] {
+            return false;
+        }
+        let column = (earlier.lane - self.first[lane as usize]) as usize;
+        let known = self.clocks[lane as usize * self.width + column];
         let (last, strongly, ended) = (known >> BITS, known & STRONGLY != 0, known & ENDED != 0);
         match last.cmp(&earlier.number) {
             std::cmp::Ordering::Greater => true,

@@ -1,20 +1,52 @@
 //! A file of the format as data, before anything is made of it.
 
+use super::Origin;
 use crate::plan::Buffer;
 use crate::types::{Collective, Rank};
 
 /// What a file says. Ranks are its `gpu`s, in order of their ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    pub name: String,
-    pub protocol: Protocol,
-    pub collective: Collective,
+    pub(super) name: String,
+    pub(super) protocol: Protocol,
+    pub(super) collective: Collective,
     /// Where the collective has one.
-    pub root: Rank,
+    pub(super) root: Rank,
     /// Into how many chunks the larger of input and output is cut.
-    pub chunks: u32,
-    pub placement: Placement,
-    pub gpus: Vec<Gpu>,
+    pub(super) chunks: u32,
+    pub(super) placement: Placement,
+    pub(super) gpus: Vec<Gpu>,
+}
+
+impl Document {
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    pub fn placement(&self) -> Placement {
+        self.placement
+    }
+
+    /// Thread blocks of the GPU that has most.
+    pub fn thread_blocks(&self) -> usize {
+        self.gpus.iter().map(|gpu| gpu.blocks.len()).max().unwrap_or(0)
+    }
+
+    /// Steps of the thread block that has most.
+    pub fn steps(&self) -> usize {
+        let blocks = self.gpus.iter().flat_map(|gpu| &gpu.blocks);
+        blocks.map(|block| block.steps.len()).max().unwrap_or(0)
+    }
+
+    /// The line of the text, from 1, where a step stands.
+    ///
+    /// # Panics
+    /// If the origin or the text is of another document.
+    pub fn line(&self, text: &str, origin: &Origin) -> usize {
+        let Origin { gpu, block, step } = *origin;
+        let at = self.gpus[gpu].blocks[block as usize].steps[step as usize].at;
+        text[..at].matches('\n').count() + 1
+    }
 }
 
 /// How messages travel through a connection, which says how many of them it holds.
@@ -59,55 +91,55 @@ pub enum Placement {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gpu {
-    pub input_chunks: u32,
-    pub output_chunks: u32,
-    pub scratch_chunks: u32,
+pub(super) struct Gpu {
+    pub(super) input_chunks: u32,
+    pub(super) output_chunks: u32,
+    pub(super) scratch_chunks: u32,
     /// In order of their ids.
-    pub blocks: Vec<Block>,
+    pub(super) blocks: Vec<Block>,
 }
 
 /// A thread block: steps in order, at most one peer to send to and one to receive from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Block {
-    pub send: Option<Rank>,
-    pub receive: Option<Rank>,
-    pub channel: u16,
-    pub steps: Vec<Step>,
+pub(super) struct Block {
+    pub(super) send: Option<Rank>,
+    pub(super) receive: Option<Rank>,
+    pub(super) channel: u16,
+    pub(super) steps: Vec<Step>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    pub kind: Kind,
-    pub source: Place,
-    pub destination: Place,
+pub(super) struct Step {
+    pub(super) kind: Kind,
+    pub(super) source: Place,
+    pub(super) destination: Place,
     /// Chunks.
-    pub count: u32,
+    pub(super) count: u32,
     /// Another step of the GPU that must have ended. Files may name an earlier one of that block, see [`Document::parse`].
-    pub after: Option<StepId>,
+    pub(super) after: Option<StepId>,
     /// Whether its end is made known to those that wait for it.
-    pub is_awaited: bool,
+    pub(super) is_awaited: bool,
     /// Where it stands in the text, in bytes.
-    pub at: usize,
+    pub(super) at: usize,
 }
 
 /// A step of a GPU: the index of its block and its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StepId {
-    pub block: u32,
-    pub step: u32,
+pub(super) struct StepId {
+    pub(super) block: u32,
+    pub(super) step: u32,
 }
 
 /// A chunk of a buffer; meaningless where the step's kind does not use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub buffer: Buffer,
-    pub offset: u32,
+pub(super) struct Place {
+    pub(super) buffer: Buffer,
+    pub(super) offset: u32,
 }
 
 /// What a step does: receives, reduces, copies (stores), sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     Send,
     Receive,
     ReceiveCopySend,
@@ -121,7 +153,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 9] = [
+    pub(super) const ALL: [Kind; 9] = [
         Kind::Send,
         Kind::Receive,
         Kind::ReceiveCopySend,
@@ -134,7 +166,7 @@ impl Kind {
     ];
 
     /// As the format has it.
-    pub const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Kind::Send => "s",
             Kind::Receive => "r",
@@ -148,11 +180,11 @@ impl Kind {
         }
     }
 
-    pub const fn sends(self) -> bool {
+    pub(super) const fn sends(self) -> bool {
         matches!(self, Kind::Send | Kind::ReceiveCopySend | Kind::ReceiveReduceSend | Kind::ReceiveReduceCopySend)
     }
 
-    pub const fn receives(self) -> bool {
+    pub(super) const fn receives(self) -> bool {
         matches!(
             self,
             Kind::Receive
@@ -164,18 +196,18 @@ impl Kind {
     }
 
     /// Whether it reads its source.
-    pub const fn reads(self) -> bool {
+    pub(super) const fn reads(self) -> bool {
         !matches!(self, Kind::Receive | Kind::ReceiveCopySend | Kind::Nop)
     }
 
     /// Whether it stores to its destination.
-    pub const fn writes(self) -> bool {
+    pub(super) const fn writes(self) -> bool {
         !matches!(self, Kind::Send | Kind::ReceiveReduceSend | Kind::Nop)
     }
 }
 
 /// The collectives of the format, by its names; those that have two are written by the first.
-pub const COLLECTIVES: [(&str, Collective); 9] = [
+pub(super) const COLLECTIVES: [(&str, Collective); 9] = [
     ("allreduce", Collective::AllReduce),
     ("allgather", Collective::AllGather),
     ("reducescatter", Collective::ReduceScatter),
@@ -188,4 +220,4 @@ pub const COLLECTIVES: [(&str, Collective); 9] = [
 ];
 
 /// A buffer by its letter.
-pub const BUFFERS: [(&str, Buffer); 3] = [("i", Buffer::Input), ("o", Buffer::Output), ("s", Buffer::Scratch)];
+pub(super) const BUFFERS: [(&str, Buffer); 3] = [("i", Buffer::Input), ("o", Buffer::Output), ("s", Buffer::Scratch)];

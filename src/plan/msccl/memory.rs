@@ -260,14 +260,14 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// Whether anyone may write these chunks after the step has begun, the step itself apart.
-    pub(super) fn is_overwritten(&self, id: StepId, buffer: Buffer, offset: u32, count: u32) -> bool {
+    /// Whether anyone may write these chunks after the step has begun, the step itself apart; its own block only if that is asked.
+    pub(super) fn is_overwritten(&self, id: StepId, buffer: Buffer, offset: u32, count: u32, by_itself: bool) -> bool {
         let copied_to = if self.epilogue().is_empty() { 0..0 } else { self.shape.output.clone() };
         let mut cells = self.cells(buffer, offset, count);
         cells.any(|cell| {
             let later = |writer: &Writer| {
                 let last = StepId { block: writer.block, step: writer.last };
-                last != id && !self.order.is_before(last, id)
+                last != id && (by_itself || last.block != id.block) && !self.order.is_before(last, id)
             };
             copied_to.contains(&cell) || self.writers(cell).iter().any(later)
         })

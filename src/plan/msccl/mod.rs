@@ -24,8 +24,8 @@
 //!
 //! ## Sends
 //! MSCCL copies what it sends into the connection, which holds a few messages; then the memory is free. A plan's sends are posted from where they
-//! lie. [`Connections::Posted`] makes them so where nobody writes there later, and copies the others first; that is the plan to price,
-//! simulate and run. [`Connections::Buffered`] copies all, into as many slots as the connection has: if that plan is proved, the file
+//! lie. [`Connections::Posted`] makes them so where nobody writes there later, or only who can wait for it, and copies the others first; that is
+//! the plan to price, simulate and run. [`Connections::Buffered`] copies all, into as many slots as the connection has: if that plan is proved, the file
 //! can't deadlock for want of slots either.
 //!
 //! ## In place
@@ -49,7 +49,7 @@ mod translate;
 mod write;
 mod xml;
 
-pub use document::{BUFFERS, Block, COLLECTIVES, Document, Gpu, Kind, Place, Placement, Protocol, Step, StepId};
+pub use document::{Document, Placement, Protocol};
 pub use translate::{Connections, Origin, Reading};
 
 use super::Plan;

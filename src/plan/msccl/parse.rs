@@ -13,8 +13,7 @@ impl Document {
     /// Reads a file. What it says may still be wrong in what it does.
     ///
     /// A block tells how far it has come at those of its steps that are marked with `hasdep`, and a waiter looks for that far or
-    /// farther. So who waits for a step that is not marked waits for the next that is, and that is what
-    /// [`Step::after`] says.
+    /// farther. So who waits for a step that is not marked waits for the next that is.
     ///
     /// # Errors
     /// The first thing that is not as the format has it, with its line and column.

@@ -64,7 +64,7 @@ fn write_step(f: &mut fmt::Formatter<'_>, s: usize, step: &Step) -> fmt::Result 
         (false, false) => (("i", -1), ("o", -1)),
     };
     let (block, after) = step.after.map_or((-1, -1), |after| (i64::from(after.block), i64::from(after.step)));
-    debug_assert!(kind != Kind::Nop || step.count == 0);
+    let count = if kind == Kind::Nop { 0 } else { step.count };
     writeln!(
         f,
         "      <step s=\"{s}\" type=\"{}\" srcbuf=\"{}\" srcoff=\"{}\" dstbuf=\"{}\" dstoff=\"{}\" cnt=\"{}\" \
@@ -74,7 +74,7 @@ fn write_step(f: &mut fmt::Formatter<'_>, s: usize, step: &Step) -> fmt::Result 
         source.1,
         destination.0,
         destination.1,
-        step.count,
+        count,
         u8::from(step.is_awaited)
     )
 }

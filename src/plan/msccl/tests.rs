@@ -1,9 +1,13 @@
 //! Files that are right, files that are wrong in one thing, and files that are no plans at all.
 
+use super::document::{COLLECTIVES, Kind, Step, StepId};
 use super::*;
+use crate::plan::Buffer;
 use crate::plan::check::{Flaw, Found, Wait, check, check_lowered_at};
 use proptest::prelude::*;
 
+mod judge;
+mod mutate;
 mod written;
 
 /// Two GPUs in place; blocks that wait for each other.
@@ -123,16 +127,15 @@ fn in_place_chunks_move_from_the_input_to_the_output() {
     assert_eq!(
         rank_0,
         "plan pairs all_reduce ranks=2 root=0 uneven=no tiles=1 blocks=2 equal\n\
-         rank 0\n  scratch 0 0\n  \
+         rank 0\n  scratch 0\n  \
            lane\n    \
-             copy input[1] -> scratch[1]\n    \
-             copy scratch[1] -> peer 1\n    \
+             copy input[1] -> peer 1\n    \
              copy peer 1 -> scratch[0]\n    \
              wait 1:1\n    \
              copy output[0] -> peer 1\n    \
              copy peer 1 -> output[1]\n  \
            lane\n    \
-             wait 0:2\n    \
+             wait 0:1\n    \
              finish input[0], scratch[0] -> output[0]\n"
     );
 }

@@ -4,7 +4,7 @@ use super::document::{Block, Document, Kind, Step, StepId};
 use super::memory::{Memory, Unfit, steps};
 use super::order::{Order, waits_of};
 use crate::plan::check::Completeness;
-use crate::plan::check::{Place, completeness};
+use crate::plan::check::{Place, check, completeness};
 use crate::plan::chunk::Grid;
 use crate::plan::{self, Buffer, Demands, Lane, Move, Operand, Plan, Problem, Program, Reduction, Span};
 use crate::types::{Collective, Rank};
@@ -56,23 +56,15 @@ pub(super) fn translate(document: &Document, connections: Connections) -> Result
     if counts.map(|step| u64::from(step.count)).sum::<u64>() > MAX_CHUNKS {
         return Err(Unfit { at: None, message: format!("has steps on more than {MAX_CHUNKS} chunks") });
     }
-    let whole = Translation { document, connections, grid: grid(document), chunk_by_chunk: false };
-    let (mut programs, mut origins) = whole.programs()?;
-    let mut known = whole.completeness(&programs);
-    // Of one step some chunks are complete and others not: only chunk by chunk it can be said.
-    if known.iter().flatten().any(|one| *one == Completeness::Mixed) {
-        (programs, origins) = Translation { chunk_by_chunk: true, ..whole }.programs()?;
-        known = whole.completeness(&programs);
-    }
-    let moves = programs.iter_mut().flat_map(|program| &mut program.lanes).flatten();
-    for (step, complete) in moves.zip(known.into_iter().flatten()) {
-        if let (plan::Step::Move(one), Completeness::All) = (step, complete)
-            && one.reduction.is_some()
-        {
-            one.reduction = Some(Reduction::Final);
-        }
-    }
-    Ok(Reading { plan: whole.plan(programs), origins })
+    let staged = match connections {
+        Connections::Buffered => return Translation::new(document, Staged::All).reading(),
+        Connections::Posted => Translation::new(document, Staged::Overwritten).reading()?,
+    };
+    // A lane that overwrites what it posted itself waits until that is taken. If nobody waits for ever for that, no copy is needed.
+    let waiting = Translation::new(document, Staged::OverwrittenByOthers).reading()?;
+    let moves = |reading: &Reading| reading.origins.iter().flatten().map(Vec::len).sum::<usize>();
+    let is_shorter = moves(&waiting) < moves(&staged);
+    Ok(if is_shorter && check(&waiting.plan).is_ok() { waiting } else { staged })
 }
 
 fn problem(document: &Document) -> Problem {
@@ -88,10 +80,20 @@ fn grid(document: &Document) -> Grid {
     Grid::new(&problem(document), document.chunks)
 }
 
+/// Which messages are copied before they are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Staged {
+    All,
+    /// Where anyone may write later.
+    Overwritten,
+    /// Where another block may write later.
+    OverwrittenByOthers,
+}
+
 #[derive(Clone, Copy)]
 struct Translation<'a> {
     document: &'a Document,
-    connections: Connections,
+    staged: Staged,
     grid: Grid,
     /// Every chunk of a step is a move, and a message, of its own.
     chunk_by_chunk: bool,
@@ -100,7 +102,31 @@ struct Translation<'a> {
 /// By lane and step.
 type Origins = Vec<Vec<u32>>;
 
-impl Translation<'_> {
+impl<'a> Translation<'a> {
+    fn new(document: &'a Document, staged: Staged) -> Translation<'a> {
+        Translation { document, staged, grid: grid(document), chunk_by_chunk: false }
+    }
+
+    /// The plan, with what completes a sum marked as final.
+    fn reading(self) -> Result<Reading, Unfit> {
+        let (mut programs, mut origins) = self.programs()?;
+        let mut known = self.completeness(&programs);
+        // Of one step some chunks are complete and others not: only chunk by chunk it can be said.
+        if known.iter().flatten().any(|one| *one == Completeness::Mixed) {
+            (programs, origins) = Translation { chunk_by_chunk: true, ..self }.programs()?;
+            known = self.completeness(&programs);
+        }
+        let moves = programs.iter_mut().flat_map(|program| &mut program.lanes).flatten();
+        for (step, complete) in moves.zip(known.into_iter().flatten()) {
+            if let (plan::Step::Move(one), Completeness::All) = (step, complete)
+                && one.reduction.is_some()
+            {
+                one.reduction = Some(Reduction::Final);
+            }
+        }
+        Ok(Reading { plan: self.plan(programs), origins })
+    }
+
     fn programs(&self) -> Result<(Vec<Program>, Vec<Origins>), Unfit> {
         let (mut programs, mut origins) = (Vec::new(), Vec::new());
         let mut scratch = 0;
@@ -223,20 +249,28 @@ impl Translation<'_> {
             true => (staged.iter().map(|step| u64::from(step.count)).sum(), 1),
             false => (staged.len() as u64, staged.iter().map(|step| step.count).max().unwrap_or(0)),
         };
-        let depth = messages.min(u64::from(self.document.protocol.connection_depth())) as u32;
+        // A step's chunks are one message, also where they are sent one by one.
+        let most = staged.iter().map(|step| step.count).max().unwrap_or(0) / width.max(1);
+        let depth = messages.min(u64::from(self.document.protocol.connection_depth()) * u64::from(most)) as u32;
         Fifo { start, depth, width }
     }
 
     fn staging(&self, memory: &Memory, id: StepId, step: &Step) -> Staging {
         let place = if step.kind == Kind::Send { step.source } else { step.destination };
-        match (step.kind.sends(), self.connections) {
-            (false, _) => Staging::None,
-            (true, Connections::Buffered) => Staging::Full,
-            (true, Connections::Posted) if step.kind == Kind::ReceiveReduceSend => Staging::Result,
-            (true, Connections::Posted) => match memory.is_overwritten(id, place.buffer, place.offset, step.count) {
-                true => Staging::Full,
-                false => Staging::None,
-            },
+        if !step.kind.sends() {
+            return Staging::None;
+        }
+        let by_itself = match self.staged {
+            Staged::All => return Staging::Full,
+            Staged::Overwritten => true,
+            Staged::OverwrittenByOthers => false,
+        };
+        if step.kind == Kind::ReceiveReduceSend {
+            return Staging::Result;
+        }
+        match memory.is_overwritten(id, place.buffer, place.offset, step.count, by_itself) {
+            true => Staging::Full,
+            false => Staging::None,
         }
     }
 }

@@ -102,7 +102,7 @@ impl Source {
         if let Some(Msccl { document, .. }) = &self.msccl {
             let buffered = document.plan(&self.text, Connections::Buffered).map_err(|error| error.to_string())?;
             check(&buffered.plan).map_err(|flaw| {
-                let depth = document.protocol.connection_depth();
+                let depth = document.protocol().connection_depth();
                 format!("with connections that hold {depth} messages: {}", self.told(&flaw, Some(&buffered)))
             })?;
         }
@@ -114,8 +114,7 @@ impl Source {
         let origin = reading.zip(flaw.place()).and_then(|(reading, place)| reading.origin(&place));
         match (origin, &self.msccl) {
             (Some(origin), Some(msccl)) => {
-                let step = &msccl.document.gpus[origin.gpu].blocks[origin.block as usize].steps[origin.step as usize];
-                let line = self.text[..step.at].matches('\n').count() + 1;
+                let line = msccl.document.line(&self.text, &origin);
                 format!("{flaw} (line {line}: gpu {}, tb {}, step {})", origin.gpu, origin.block, origin.step)
             }
             _ => flaw.to_string(),
@@ -126,8 +125,8 @@ impl Source {
         let Plan { algorithm, problem, demands, .. } = &self.plan;
         let grid = self.plan.grid();
         let chunks = u64::from(grid.blocks) * u64::from(grid.tiles);
-        let protocol = self.msccl.as_ref().map(|msccl| msccl.document.protocol);
-        let placement = match self.msccl.as_ref().map(|msccl| msccl.document.placement) {
+        let protocol = self.msccl.as_ref().map(|msccl| msccl.document.protocol());
+        let placement = match self.msccl.as_ref().map(|msccl| msccl.document.placement()) {
             Some(Placement::InPlace) => "in place",
             Some(Placement::Apart) => "apart",
             None if demands.apart => "apart",

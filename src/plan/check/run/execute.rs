@@ -51,7 +51,11 @@ impl Run<'_> {
         let cells = self.memory.cells(self.rank(lane), span, round);
         for (index, cell) in (0..).zip(cells) {
             let Some(races) = &mut self.races else { return Ok(()) };
-            if let Err(access) = note(races, cell, index) {
+            let noted = note(races, cell, index);
+            if noted.is_err() && !races.sees_messages {
+                return Err(too_many_clocks());
+            }
+            if let Err(access) = noted {
                 let place = |lane, number: u32| self.code.place(lane, u64::from(number) - 1);
                 return Err(Flaw::Race {
                     spot: spot(span, round, index),
