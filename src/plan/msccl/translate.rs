@@ -30,6 +30,8 @@ pub struct Reading {
     pub plan: Plan,
     /// By rank, lane and step; `NONE` for steps that no step of the file stands for.
     origins: Vec<Vec<Vec<u32>>>,
+    /// Slots of all ranks.
+    scratch: usize,
 }
 
 const NONE: u32 = u32::MAX;
@@ -48,6 +50,11 @@ impl Reading {
         let step = *self.origins.get(place.rank)?.get(place.lane as usize)?.get(place.step as usize)?;
         (step != NONE).then_some(Origin { gpu: place.rank, block: place.lane, step })
     }
+
+    /// Steps, and slots of scratch.
+    fn cost(&self) -> (usize, usize) {
+        (self.origins.iter().flatten().map(Vec::len).sum(), self.scratch)
+    }
 }
 
 /// The plan of a document. It may be wrong in what it does.
@@ -56,15 +63,20 @@ pub(super) fn translate(document: &Document, connections: Connections) -> Result
     if counts.map(|step| u64::from(step.count)).sum::<u64>() > MAX_CHUNKS {
         return Err(Unfit { at: None, message: format!("has steps on more than {MAX_CHUNKS} chunks") });
     }
-    let staged = match connections {
-        Connections::Buffered => return Translation::new(document, Staged::All).reading(),
-        Connections::Posted => Translation::new(document, Staged::Overwritten).reading()?,
-    };
-    // A lane that overwrites what it posted itself waits until that is taken. If nobody waits for ever for that, no copy is needed.
-    let waiting = Translation::new(document, Staged::OverwrittenByOthers).reading()?;
-    let moves = |reading: &Reading| reading.origins.iter().flatten().map(Vec::len).sum::<usize>();
-    let is_shorter = moves(&waiting) < moves(&staged);
-    Ok(if is_shorter && check(&waiting.plan).is_ok() { waiting } else { staged })
+    let depth = document.protocol.connection_depth();
+    if connections == Connections::Buffered {
+        return Translation::new(document, Staged::All, depth).reading();
+    }
+    // What surely waits for nobody takes most copies, and most scratch. A lane that overwrites what it posted itself, or that uses a
+    // slot again, waits until that is taken; if nobody waits for ever, that is the better plan.
+    let sure = Translation::new(document, Staged::Overwritten, u32::MAX).reading()?;
+    for staged in [Staged::OverwrittenByOthers, Staged::Overwritten] {
+        let better = Translation::new(document, staged, depth).reading()?;
+        if better.cost() < sure.cost() && check(&better.plan).is_ok() {
+            return Ok(better);
+        }
+    }
+    Ok(sure)
 }
 
 fn problem(document: &Document) -> Problem {
@@ -94,6 +106,8 @@ enum Staged {
 struct Translation<'a> {
     document: &'a Document,
     staged: Staged,
+    /// Messages for which a connection has slots.
+    depth: u32,
     grid: Grid,
     /// Every chunk of a step is a move, and a message, of its own.
     chunk_by_chunk: bool,
@@ -103,8 +117,8 @@ struct Translation<'a> {
 type Origins = Vec<Vec<u32>>;
 
 impl<'a> Translation<'a> {
-    fn new(document: &'a Document, staged: Staged) -> Translation<'a> {
-        Translation { document, staged, grid: grid(document), chunk_by_chunk: false }
+    fn new(document: &'a Document, staged: Staged, depth: u32) -> Translation<'a> {
+        Translation { document, staged, depth, grid: grid(document), chunk_by_chunk: false }
     }
 
     /// The plan, with what completes a sum marked as final.
@@ -124,7 +138,8 @@ impl<'a> Translation<'a> {
                 one.reduction = Some(Reduction::Final);
             }
         }
-        Ok(Reading { plan: self.plan(programs), origins })
+        let scratch = programs.iter().map(|program| program.scratch.len()).sum();
+        Ok(Reading { plan: self.plan(programs), origins, scratch })
     }
 
     fn programs(&self) -> Result<(Vec<Program>, Vec<Origins>), Unfit> {
@@ -251,7 +266,7 @@ impl<'a> Translation<'a> {
         };
         // A step's chunks are one message, also where they are sent one by one.
         let most = staged.iter().map(|step| step.count).max().unwrap_or(0) / width.max(1);
-        let depth = messages.min(u64::from(self.document.protocol.connection_depth()) * u64::from(most)) as u32;
+        let depth = messages.min(u64::from(self.depth) * u64::from(most)) as u32;
         Fifo { start, depth, width }
     }
 
