@@ -41,7 +41,7 @@ fn context() -> Context {
 }
 
 fn problem(ranks: usize) -> Problem {
-    Problem { collective: Collective::AllReduce, ranks, root: 0, uneven: false, tiles: 1 }
+    Problem::new(Collective::AllReduce, ranks)
 }
 
 /// How long the choice for one all-reduce takes: every candidate priced, those near the best built and proved.

@@ -107,7 +107,8 @@ impl Error {
         self
     }
 
-    /// The call, such as `all_reduce`, and its number on the communicator.
+    /// The call, such as `all_reduce`, and its number on the communicator; or `send` or `recv`, and the number of the message among
+    /// those between its two ranks in its direction.
     pub fn in_operation(mut self, operation: impl Into<String>, sequence: u64) -> Error {
         self.0.operation = Some(operation.into());
         self.0.sequence = Some(sequence);
@@ -126,6 +127,10 @@ impl Error {
     }
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+    /// What can be done about it.
+    pub fn advice(&self) -> Option<&str> {
+        self.0.remedy.as_deref()
     }
     pub fn rank(&self) -> Option<Rank> {
         self.0.rank

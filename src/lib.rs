@@ -21,6 +21,7 @@
 //! | make communicators | [`Communicator::from_env`], [`Communicator::local`], [`Builder`], [`Communicator::split`] |
 //! | know what sums mean | [`mod@reduce`]: order, roundings, NaN, ±0, overflow, averages of integers |
 //! | handle failures | [`Error`], [`ErrorKind`], [`Communicator::abort`] |
+//! | know what was done before one | [`Communicator::recent_operations`], [`Communicator::write_record`], UNISONO_RECORD |
 //! | start a job | [`bootstrap`]: launchers, environment variables, what is protected and what is not |
 //! | know why an algorithm runs | [`Communicator::explain`], [`select`] |
 //! | write an algorithm | [`plan`], [`mod@algorithm`], and [`plan::check`](mod@plan::check) that proves it |
@@ -36,6 +37,7 @@
 //! | [`plan`] | what every rank does, as data; its proof, price, text and lowering |
 //! | [`mod@algorithm`] | writers of plans, and their registry |
 //! | [`select`] | the choice among them, equal on all ranks |
+//! | [`nccl`] | what NCCL takes for the same call, and what it picks |
 //! | `transport` | how bytes get to a peer |
 //! | [`mod@reduce`] | the arithmetic |
 //! | `exec` | runs a rank's program over transports |
@@ -51,6 +53,10 @@ mod control;
 pub mod error;
 mod exec;
 mod fork;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod nccl;
 pub mod plan;
 pub mod reduce;
 pub mod select;
@@ -62,9 +68,10 @@ pub use communicator::{
     AbortHandle, Builder, Communicator, DEFAULT_TIMEOUT, Group, Handle, Options, Progress, Scope, ScopedHandle,
     StableBuffer, Window, With,
 };
+pub use control::recorder::RecordedOperation;
 pub use error::{Error, ErrorKind, Result};
-pub use transport::TransportKind;
-pub use types::{Collective, DType, Element, F8E4M3, F8E5M2, Rank, ReduceOp, UnknownName};
+
+pub use types::{Collective, DType, Element, F8E4M3, F8E5M2, Rank, ReduceOp, TransportKind, UnknownName};
 
 /// The programs that README.md shows.
 #[cfg(doctest)]

@@ -207,6 +207,43 @@ impl Collective {
     }
 }
 
+/// The kinds of transport, as users name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransportKind {
+    /// Threads of one process.
+    Memory,
+    /// Processes of one host, through shared memory.
+    Shm,
+    /// Any hosts, through TCP.
+    Tcp,
+}
+
+impl TransportKind {
+    pub const ALL: [TransportKind; 3] = [TransportKind::Memory, TransportKind::Shm, TransportKind::Tcp];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            TransportKind::Memory => "memory",
+            TransportKind::Shm => "shm",
+            TransportKind::Tcp => "tcp",
+        }
+    }
+}
+
+impl fmt::Display for TransportKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A peer on a channel: the name of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkName {
+    pub peer: Rank,
+    pub channel: u16,
+}
+
 macro_rules! named {
     ($type:ty, $what:literal, $all:expr) => {
         impl fmt::Display for $type {
@@ -243,10 +280,14 @@ pub struct UnknownName {
 impl UnknownName {
     /// `known` are the names among which the nearest is looked for.
     pub fn new<'a>(what: &'static str, given: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        const LISTED: usize = 24;
         let known: Vec<&str> = known.collect();
         let nearest = known.iter().min_by_key(|name| edit_distance(given, name));
         let hint = match nearest {
             Some(name) if edit_distance(given, name) <= 1 + name.len() / 3 => format!("did you mean `{name}`?"),
+            _ if known.len() > LISTED => {
+                format!("known are {} and {} more", known[..LISTED].join(", "), known.len() - LISTED)
+            }
             _ => format!("known are {}", known.join(", ")),
         };
         UnknownName { what, given: given.to_owned(), hint }

@@ -42,8 +42,7 @@ fn every_collective_has_its_algorithms() {
             .find(|line| line.split('|').nth(1).is_some_and(|cell| cell.contains(&format!("`{collective}`"))))
             .unwrap_or_else(|| panic!("README.md has no row for {collective}"));
         let named: Vec<&str> = row.split('|').nth(4).expect("four cells").trim().split(", ").collect();
-        let fits =
-            |ranks| Problem { collective: collective.even(), ranks, root: 0, uneven: collective.is_uneven(), tiles: 1 };
+        let fits = |ranks| Problem { uneven: collective.is_uneven(), ..Problem::new(collective.even(), ranks) };
         let serving: Vec<&str> = registry()
             .iter()
             .filter(|algorithm| [2, 3, 4, 8].into_iter().any(|ranks| algorithm.fits(&fits(ranks)).is_ok()))

@@ -21,9 +21,10 @@
 //! MSCCL++.
 
 use super::Algorithm;
-use super::write::{ahead, ascending, behind, block, chunks_of, plan, program, promise, serves};
+use super::one_stage;
+use super::write::{ahead, ascending, behind, block, chunks_of, direct_stages, plan, program, promise, serves};
 use crate::plan::build::{copy, peer, reduce};
-use crate::plan::{Buffer, Move, Operand, Order, Plan, Problem, Program, Promise, Reduction};
+use crate::plan::{Buffer, Move, Operand, Order, Plan, Problem, Program, Promise, Reduction, Stage};
 use crate::types::{Collective, Rank};
 
 pub(super) struct Direct;
@@ -57,6 +58,12 @@ impl Algorithm for Direct {
             Collective::Broadcast | Collective::Scatter => promise(problem, 1, others, 1),
             Collective::Reduce | Collective::Gather => promise(problem, 1, 1, others),
             _ => promise(problem, 1, others, others),
+        }
+    }
+    fn stages(&self, problem: &Problem) -> Vec<Stage> {
+        match problem.collective {
+            Collective::AllGather | Collective::ReduceScatter | Collective::AllToAll => direct_stages(problem, 1),
+            _ => one_stage(self.promise(problem), false, problem),
         }
     }
     fn order(&self, problem: &Problem, _chunk: u32) -> Order {
@@ -94,6 +101,9 @@ impl Algorithm for TwoShot {
     }
     fn promise(&self, problem: &Problem) -> Promise {
         promise(problem, 2, 2 * (problem.ranks - 1), 2 * (problem.ranks - 1))
+    }
+    fn stages(&self, problem: &Problem) -> Vec<Stage> {
+        direct_stages(problem, 2)
     }
     fn order(&self, problem: &Problem, _chunk: u32) -> Order {
         ascending(problem)

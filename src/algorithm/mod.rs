@@ -15,15 +15,18 @@ mod direct;
 mod dissemination;
 mod doubling;
 mod halving;
+mod hierarchy;
+mod pat;
 mod power;
 mod ring;
+mod switch;
 mod tree;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
-use crate::plan::{Order, Plan, Problem, Promise};
+use crate::plan::{Order, Plan, Problem, Promise, Stage, Through};
 use crate::types::UnknownName;
 
 /// A way to carry out collectives, as a writer of plans.
@@ -45,11 +48,35 @@ pub trait Algorithm: Sync {
     /// What the plan costs, from the formula in the opening of the algorithm's file, never from the plan.
     fn promise(&self, problem: &Problem) -> Promise;
 
+    /// What a price is made of, by the layout of the problem; a formula like the promise.
+    ///
+    /// Unless the algorithm says otherwise: one stage, of which as much crosses as there can, where there are several domains.
+    fn stages(&self, problem: &Problem) -> Vec<Stage> {
+        one_stage(self.promise(problem), self.pipelines(), problem)
+    }
+
     /// The declared order of addition of a chunk of a reducing collective, written apart from the plan.
     ///
     /// # Panics
     /// If the algorithm serves no collective that reduces.
     fn order(&self, problem: &Problem, chunk: u32) -> Order;
+}
+
+/// All in one stage, of which as much crosses as there can.
+fn one_stage(promise: Promise, pipelined: bool, problem: &Problem) -> Vec<Stage> {
+    let chunks = promise.chunks_sent.max(promise.chunks_received);
+    let crosses = problem.layout.domains(problem.ranks) > 1;
+    let (inside, crossing) = if crosses { ((0, 0), (promise.hops, chunks)) } else { ((promise.hops, chunks), (0, 0)) };
+    vec![Stage {
+        hops: inside.0,
+        chunks: inside.1,
+        crossing_hops: crossing.0,
+        crossing_chunks: crossing.1,
+        local_chunks: promise.chunks_received,
+        messages: promise.chunks_sent,
+        pipelined,
+        through: Through::Messages,
+    }]
 }
 
 /// Every algorithm.
@@ -68,6 +95,16 @@ pub fn registry() -> &'static [&'static dyn Algorithm] {
         &circulant::Circulant,
         &chain::Chain,
         &dissemination::Dissemination,
+        &pat::Pat,
+        &switch::Nvls,
+        &hierarchy::RING,
+        &hierarchy::CIRCULANT,
+        &hierarchy::HALVING,
+        &hierarchy::DOUBLING,
+        &hierarchy::RING_2D,
+        &hierarchy::NVLS_RING,
+        &hierarchy::NVLS_CIRCULANT,
+        &hierarchy::RAILS,
     ]
 }
 

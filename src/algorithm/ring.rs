@@ -15,9 +15,11 @@
 //! Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009.
 
 use super::Algorithm;
+use super::one_stage;
 use super::write::{ahead, behind, block, chunks_of, plan, program, promise, serves};
 use crate::plan::build::{copy, peer, reduce};
-use crate::plan::{Buffer, Move, Order, Plan, Problem, Program, Promise, Reduction};
+use crate::plan::{Buffer, Move, Order, Plan, Problem, Program, Promise, Reduction, Stage};
+use crate::topology::Layout;
 use crate::types::{Collective, Rank};
 
 pub(super) struct Ring;
@@ -43,6 +45,31 @@ impl Algorithm for Ring {
             _ => problem.ranks - 1,
         };
         promise(problem, rounds, rounds, rounds)
+    }
+    /// Of the longest chain as many hops cross as there are ends of domains on its way; who sits at one sends everything across.
+    fn stages(&self, problem: &Problem) -> Vec<Stage> {
+        let (ranks, domains) = (problem.ranks, problem.layout.domains(problem.ranks));
+        let promise = self.promise(problem);
+        let size = match problem.layout {
+            Layout::Blocks(size) if domains > 1 => size,
+            _ => return one_stage(promise, false, problem),
+        };
+        let (rounds, chunks) = (promise.hops as usize, promise.chunks_sent);
+        // Those hops that are missing to whole rounds stay inside, where there is room for them.
+        let times = rounds.div_ceil(ranks);
+        let missing = times * ranks - rounds;
+        let inside = (ranks - domains) * times;
+        let crossing_hops = (domains * times).saturating_sub(missing.saturating_sub(inside)) as u32;
+        let stays = if size > 1 { chunks } else { 0 };
+        vec![Stage {
+            hops: promise.hops - crossing_hops,
+            crossing_hops,
+            chunks: stays,
+            crossing_chunks: chunks,
+            local_chunks: chunks,
+            messages: chunks,
+            ..Stage::default()
+        }]
     }
     fn order(&self, problem: &Problem, chunk: u32) -> Order {
         if problem.ranks == 1 {

@@ -1,6 +1,7 @@
 //! Every registered plan run by an interpreter that shares no code with the checker, and proved by the checker: two
 //! judges.
 
+mod hierarchy;
 mod interpreter;
 
 use super::{Algorithm, registry};
@@ -9,6 +10,7 @@ use crate::plan::check::{check, keeps_promise};
 use crate::plan::chunk::ChunkId;
 use crate::plan::text::tests::assert_golden;
 use crate::plan::{Plan, Problem};
+use crate::topology::Layout;
 use crate::types::Collective;
 use interpreter::{Machine, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -66,9 +68,15 @@ fn problems(
             let uneven = [false, true];
             ranks.clone().flat_map(move |ranks| {
                 (0..if collective.has_root() { ranks } else { 1 }).flat_map(move |root| {
-                    tiles
-                        .iter()
-                        .flat_map(move |&tiles| uneven.map(|uneven| Problem { collective, ranks, root, uneven, tiles }))
+                    tiles.iter().flat_map(move |&tiles| {
+                        uneven.map(|uneven| Problem {
+                            root,
+                            uneven,
+                            tiles,
+                            switch: true,
+                            ..Problem::new(collective, ranks)
+                        })
+                    })
                 })
             })
         })
@@ -109,6 +117,7 @@ fn every_mutant_is_rejected_or_equivalent() {
             let last_root = |problem: &Problem| !problem.collective.has_root() || problem.root + 1 == problem.ranks;
             problems(*algorithm, 3..=4, tiles).filter(last_root).map(|problem| algorithm.plan(&problem))
         })
+        .chain(hierarchy::smallest())
         .collect();
     let report = mutate::try_all(&plans, 0..2);
     println!("{} plans\n{report}", plans.len());
@@ -122,7 +131,7 @@ fn every_mutant_is_rejected_or_equivalent() {
 #[test]
 fn small_plans_read_as_in_their_golden_files() {
     let golden = |algorithm: &str, collective, ranks, tiles| {
-        let problem = Problem { collective, ranks, root: 0, uneven: false, tiles };
+        let problem = Problem { tiles, ..Problem::new(collective, ranks) };
         let plan = super::find(algorithm).unwrap().plan(&problem);
         assert_golden(&plan, &format!("{algorithm}_{collective}_{ranks}"));
     };
@@ -134,14 +143,16 @@ fn small_plans_read_as_in_their_golden_files() {
     golden("bruck", Collective::AllGather, 3, 1);
     golden("bruck", Collective::AllToAll, 4, 1);
     golden("binomial", Collective::Gather, 4, 1);
+    golden("pat", Collective::ReduceScatter, 4, 1);
+    let problem = Problem { layout: Layout::Blocks(2), tiles: 2, ..Problem::new(Collective::AllReduce, 4) };
+    assert_golden(&super::find("hierarchical_ring").unwrap().plan(&problem), "hierarchical_ring_all_reduce_2x2");
 }
 
 #[test]
 fn every_collective_has_an_algorithm_for_any_number_of_ranks() {
     for collective in Collective::ALL {
         for ranks in 1..=9 {
-            let problem =
-                Problem { collective: collective.even(), ranks, root: 0, uneven: collective.is_uneven(), tiles: 1 };
+            let problem = Problem { uneven: collective.is_uneven(), ..Problem::new(collective.even(), ranks) };
             let served = registry().iter().any(|algorithm| algorithm.fits(&problem).is_ok());
             assert_eq!(served, collective != Collective::SendRecv, "{problem:?}");
         }
@@ -159,7 +170,7 @@ fn names_are_found_and_typos_name_the_nearest() {
 
 #[test]
 fn problems_that_make_no_sense_are_refused_with_a_reason() {
-    let problem = Problem { collective: Collective::AllToAll, ranks: 4, root: 0, uneven: false, tiles: 1 };
+    let problem = Problem::new(Collective::AllToAll, 4);
     let reason = |algorithm: &str, problem: Problem| super::find(algorithm).unwrap().fits(&problem).unwrap_err();
     assert_eq!(reason("ring", problem), "answers all_reduce, all_gather, reduce_scatter, not all_to_all");
     assert_eq!(reason("direct", Problem { ranks: 0, ..problem }), "needs at least 1 rank and 1 tile");

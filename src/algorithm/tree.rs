@@ -242,7 +242,7 @@ mod tests {
     fn trees_span_all_ranks_and_no_rank_is_inner_in_both() {
         for ranks in 2..200 {
             for root in [0, 1, ranks / 2, ranks - 1] {
-                let problem = Problem { collective: Collective::AllReduce, ranks, root, uneven: false, tiles: 1 };
+                let problem = Problem { root, ..Problem::new(Collective::AllReduce, ranks) };
                 for half in Half::BOTH {
                     for rank in 0..ranks {
                         assert_eq!(half.rank(&problem, half.position(&problem, rank)), rank);

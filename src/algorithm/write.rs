@@ -4,7 +4,7 @@
 use super::Algorithm;
 use crate::plan::build::{copy, reduce, span};
 use crate::plan::chunk::{ChunkId, Grid};
-use crate::plan::{Buffer, Move, Operand, Order, Plan, Problem, Program, Promise, Reduction, Step};
+use crate::plan::{Buffer, Move, Operand, Order, Plan, Problem, Program, Promise, Reduction, Stage, Step};
 use crate::types::{Collective, Rank};
 use std::ops::Range;
 
@@ -70,6 +70,25 @@ pub(super) fn promise(problem: &Problem, hops: usize, blocks_sent: usize, blocks
         chunks_sent: blocks_sent as u64 * tiles,
         chunks_received: blocks_received as u64 * tiles,
     }
+}
+
+/// Stages of a direct exchange, one for each hop: in each a rank sends a block to every other, in its domain or across.
+pub(super) fn direct_stages(problem: &Problem, hops: usize) -> Vec<Stage> {
+    let (ranks, tiles) = (problem.ranks, u64::from(problem.tiles));
+    let domains = problem.layout.domains(ranks);
+    let sizes = || (0..domains).map(|domain| problem.layout.domain_size(ranks, domain));
+    let (smallest, largest) = (sizes().min().unwrap_or(1), sizes().max().unwrap_or(1));
+    let across = u32::from(domains > 1);
+    let stage = Stage {
+        hops: 1 - across,
+        crossing_hops: across,
+        chunks: (largest as u64 - 1) * tiles,
+        crossing_chunks: (ranks - smallest) as u64 * tiles,
+        local_chunks: (ranks as u64 - 1) * tiles,
+        messages: ranks as u64 - 1,
+        ..Stage::default()
+    };
+    if ranks == 1 { Vec::new() } else { vec![stage; hops] }
 }
 
 /// All ranks in one fold, in ascending order.

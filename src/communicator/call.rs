@@ -2,12 +2,13 @@
 
 use crate::plan::chunk::Counts;
 use crate::plan::{Plan, Problem};
+use crate::topology::Layout;
 use crate::types::{Collective, DType, Rank, ReduceOp};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A call as one rank makes it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Call {
     pub collective: Collective,
     pub dtype: DType,
@@ -21,14 +22,16 @@ pub struct Call {
 }
 
 impl Call {
-    /// What selection is asked; it sets the tiles itself.
-    pub fn problem(&self, ranks: usize) -> Problem {
+    /// What selection is asked; it sets the tiles itself. Who names an algorithm gets it, by messages where it counts on a switch.
+    pub fn problem(&self, ranks: usize, layout: Layout) -> Problem {
         Problem {
             collective: self.collective.even(),
             ranks,
             root: self.root,
             uneven: self.collective.is_uneven(),
             tiles: 1,
+            layout,
+            switch: self.algorithm.is_some(),
         }
     }
 
@@ -54,7 +57,7 @@ impl Call {
     pub fn digest(&self, plan: &Plan) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.collective, self.dtype, self.root).hash(&mut hasher);
-        self.op.map(|op| (op.name(), op_bits(op))).hash(&mut hasher);
+        self.op.map(op_bits).hash(&mut hasher);
         if !matches!(self.counts, Counts::Pairwise { .. }) {
             self.counts.hash(&mut hasher);
         }
@@ -68,10 +71,31 @@ impl Call {
     }
 }
 
-fn op_bits(op: ReduceOp) -> u64 {
-    match op {
+/// Kind and factor: factors that compare equal may differ in what they make of a zero.
+fn op_bits(op: ReduceOp) -> (std::mem::Discriminant<ReduceOp>, u64) {
+    let factor = match op {
         ReduceOp::PreMulSum(factor) => factor.to_bits(),
-        _ => 0,
+        ReduceOp::Sum | ReduceOp::Prod | ReduceOp::Min | ReduceOp::Max | ReduceOp::Avg => 0,
+    };
+    (std::mem::discriminant(&op), factor)
+}
+
+impl PartialEq for Call {
+    fn eq(&self, other: &Call) -> bool {
+        let Call { collective, dtype, op, counts, root, in_place, algorithm } = self;
+        (*collective, *dtype, *root, *in_place) == (other.collective, other.dtype, other.root, other.in_place)
+            && op.map(op_bits) == other.op.map(op_bits)
+            && *counts == other.counts
+            && *algorithm == other.algorithm
+    }
+}
+
+impl Eq for Call {}
+
+impl Hash for Call {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Call { collective, dtype, op, counts, root, in_place, algorithm } = self;
+        (collective, dtype, op.map(op_bits), counts, root, in_place, algorithm).hash(state);
     }
 }
 

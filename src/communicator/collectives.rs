@@ -500,7 +500,7 @@ impl With<'_> {
     }
 
     pub fn all_gather_v<T: Element>(self, input: &[T], output: &mut [T], counts: &[u64]) -> Result<()> {
-        let counts = Counts::PerRank(counts.to_vec());
+        let counts = self.communicator.per_rank(counts);
         self.run(Collective::AllGatherV, None, 0, Some(counts), Buffers::Apart(input, output))
     }
 
@@ -519,7 +519,7 @@ impl With<'_> {
         counts: &[u64],
         op: ReduceOp,
     ) -> Result<()> {
-        let counts = Counts::PerRank(counts.to_vec());
+        let counts = self.communicator.per_rank(counts);
         self.run(Collective::ReduceScatterV, Some(op), 0, Some(counts), Buffers::Apart(input, output))
     }
 
@@ -556,17 +556,13 @@ impl With<'_> {
     }
 
     pub fn all_gather_v_in_place<T: Element>(self, buffer: &mut [T], counts: &[u64]) -> Result<()> {
-        self.run(Collective::AllGatherV, None, 0, Some(Counts::PerRank(counts.to_vec())), Buffers::InPlace(buffer))
+        let counts = self.communicator.per_rank(counts);
+        self.run(Collective::AllGatherV, None, 0, Some(counts), Buffers::InPlace(buffer))
     }
 
     pub fn reduce_scatter_v_in_place<T: Element>(self, buffer: &mut [T], counts: &[u64], op: ReduceOp) -> Result<()> {
-        self.run(
-            Collective::ReduceScatterV,
-            Some(op),
-            0,
-            Some(Counts::PerRank(counts.to_vec())),
-            Buffers::InPlace(buffer),
-        )
+        let counts = self.communicator.per_rank(counts);
+        self.run(Collective::ReduceScatterV, Some(op), 0, Some(counts), Buffers::InPlace(buffer))
     }
 
     pub fn all_to_all<T: Element>(self, input: &[T], output: &mut [T]) -> Result<()> {
@@ -580,7 +576,9 @@ impl With<'_> {
         output: &mut [T],
         output_counts: &[u64],
     ) -> Result<()> {
-        let counts = Counts::Pairwise { input: input_counts.to_vec(), output: output_counts.to_vec() };
+        let [input_list, output_list] = &mut self.communicator.counts;
+        let counts =
+            Counts::Pairwise { input: filled(input_list, input_counts), output: filled(output_list, output_counts) };
         self.run(Collective::AllToAllV, None, 0, Some(counts), Buffers::Apart(input, output))
     }
 
@@ -600,7 +598,32 @@ impl With<'_> {
         let timeout = self.options.timeout.unwrap_or(self.communicator.timeout);
         // SAFETY: `request` has checked that the borrowed buffers, which outlive this blocking call, are as long as the program
         // needs, and that they are apart or overlap as in place calls do.
-        unsafe { self.communicator.shared.lock().run(&request.call, request.memory, timeout) }
+        unsafe { self.communicator.shared.lock().run(&request.call, request.memory, timeout)? };
+        self.communicator.take_back(request.call.counts);
+        Ok(())
+    }
+}
+
+/// The elements of `counts` in the memory of a list, which is left without.
+fn filled(list: &mut Vec<u64>, counts: &[u64]) -> Vec<u64> {
+    let mut list = std::mem::take(list);
+    list.clear();
+    list.extend_from_slice(counts);
+    list
+}
+
+impl Communicator {
+    fn per_rank(&mut self, counts: &[u64]) -> Counts {
+        Counts::PerRank(filled(&mut self.counts[0], counts))
+    }
+
+    /// The lists of a call's counts are used again by the next one, so that calls that repeat allocate nothing.
+    fn take_back(&mut self, counts: Counts) {
+        match counts {
+            Counts::Even(_) => {}
+            Counts::PerRank(list) => self.counts[0] = list,
+            Counts::Pairwise { input, output } => self.counts = [input, output],
+        }
     }
 }
 
@@ -634,11 +657,11 @@ impl Communicator {
         if let Some(name) = options.algorithm {
             let one = algorithm::find(name).map_err(Error::from)?;
             // What the engine refuses ends the communicator, so a wrong argument must not come so far.
-            one.fits(&call.problem(self.size)).map_err(|reason| {
+            call.algorithm = Some(one.name());
+            one.fits(&call.problem(self.size, self.layout)).map_err(|reason| {
                 self.invalid(format!("algorithm {name} does not fit: {reason}"))
                     .remedy("leave the choice to the library, or take another algorithm")
             })?;
-            call.algorithm = Some(one.name());
         }
         let memory = match buffers {
             Buffers::Apart(input, output) => Memory::new(input.as_ptr().cast(), output.as_mut_ptr().cast()),

@@ -4,17 +4,17 @@ use super::diagnostics::warn_of_unknown_variables;
 use super::engine::Engine;
 use super::settings::{Patience, Settings};
 use super::{Communicator, Progress, Shared};
-use crate::bootstrap::{ControlSink, Job, World};
+use crate::bootstrap::{ControlSink, HostId, Job, World};
 use crate::clock::Clock;
 use crate::control::{Control, Hub, Outlet, communicator_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::links::{Links, Path};
 use crate::select::Context;
+use crate::topology::Layout;
 use crate::topology::host::Constants;
-use crate::transport::TransportKind;
 use crate::transport::arena::{Arena, Reach};
 use crate::transport::memory::{self, Mapping};
-use crate::types::Rank;
+use crate::types::{Rank, TransportKind};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
@@ -163,10 +163,15 @@ impl Builder {
         warn_of_unknown_variables();
         let lookup = |name: &str| std::env::var(name).ok();
         let settings = self.settings.or_environment(&lookup)?;
-        let job = Job::from_environment(&lookup)?;
+        Builder { settings }.of_job(&Job::from_environment(&lookup)?)
+    }
+
+    /// The communicator of a job's ranks, by what is set here alone.
+    pub(in crate::communicator) fn of_job(self, job: &Job) -> Result<Communicator> {
+        let settings = self.settings;
         let deadline = Instant::now() + settings.timeout();
         let hello = Hello::of(&settings);
-        let world = World::join(&job, &hello.encode(), deadline)?;
+        let world = World::join(job, &hello.encode(), deadline)?;
         let hellos =
             (0..world.size()).map(|rank| Hello::decode(rank, &world.peer(rank).hello)).collect::<Result<Vec<_>>>()?;
         agree(&hellos).map_err(|error| error.on_rank(world.rank()))?;
@@ -209,15 +214,15 @@ fn processors() -> usize {
 }
 
 /// What every rank tells every other before anything is chosen.
-#[derive(Serialize, Deserialize)]
-struct Hello {
-    version: String,
-    algorithm: Option<String>,
-    transport: Option<TransportKind>,
-    require: Option<TransportKind>,
-    shm_bytes: Option<usize>,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) version: String,
+    pub(super) algorithm: Option<String>,
+    pub(super) transport: Option<TransportKind>,
+    pub(super) require: Option<TransportKind>,
+    pub(super) shm_bytes: Option<usize>,
     /// That the rank may use; rank 0's number counts.
-    processors: usize,
+    pub(super) processors: usize,
 }
 
 impl Hello {
@@ -232,17 +237,25 @@ impl Hello {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("plain fields")
     }
 
-    fn decode(rank: Rank, bytes: &[u8]) -> Result<Hello> {
+    pub(super) fn decode(rank: Rank, bytes: &[u8]) -> Result<Hello> {
         serde_json::from_slice(bytes).map_err(|cause| {
-            Error::new(ErrorKind::Rendezvous, format!("rank {rank} speaks another language: {cause}"))
-                .with_peer(rank)
-                .remedy("run the same version of the library on every rank")
+            Error::new(
+                ErrorKind::Rendezvous,
+                format!("rank {rank} speaks another language: {}", excerpt(&cause.to_string())),
+            )
+            .with_peer(rank)
+            .remedy("run the same version of the library on every rank")
         })
     }
+}
+
+/// What another rank wrote, as far as it belongs into a sentence of ours.
+fn excerpt(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
 /// Every rank must run the same version: plans of others need not match ours.
@@ -251,7 +264,11 @@ fn agree(hellos: &[Hello]) -> Result<()> {
         None => Ok(()),
         Some((rank, hello)) => Err(Error::new(
             ErrorKind::Rendezvous,
-            format!("rank {rank} runs version {} and rank 0 version {}", hello.version, hellos[0].version),
+            format!(
+                "rank {rank} runs version {} and rank 0 version {}",
+                excerpt(&hello.version),
+                excerpt(&hellos[0].version)
+            ),
         )
         .with_peer(rank)
         .remedy("run the same version of the library on every rank")),
@@ -282,15 +299,17 @@ impl Origin {
             Origin::Processes(world) => world.ground(id, rank, members, deadline)?,
         };
         let Ground { paths, arena, control, local_ranks } = ground;
-        let transports = paths.iter().map(|path| path.as_ref().map(Path::kind)).collect();
+        let transports = kinds(&paths);
         let links = Links::new(rank, paths, self.connector(id, members));
         let bell = arena.as_ref().map(|(arena, index)| arena.bell(*index));
         let patience = Patience::for_ranks(local_ranks, settings.progress, bell.is_some());
         let timeout = settings.timeout();
         let size = members.len();
         let diagnostics = settings.diagnostics.clone();
-        let engine =
+        let layout = self.layout(members);
+        let mut engine =
             Engine::new(rank, links, control.clone(), bell.clone(), patience, context.clone(), diagnostics.clone());
+        engine.layout = layout;
         let generation = crate::fork::generation();
         let shared = Arc::new(Shared {
             engine: Mutex::new(engine),
@@ -311,24 +330,38 @@ impl Origin {
             transports,
             shared_bytes: arena.map_or(0, |(arena, _)| arena.bytes()),
             context,
+            layout,
             diagnostics,
             control,
             shared,
             origin: self.clone(),
+            transfers: Vec::new(),
+            counts: [Vec::new(), Vec::new()],
             children: 0,
         })
     }
 
     fn connector(&self, id: u64, members: &[Rank]) -> crate::exec::links::Connect {
         match self {
-            Origin::Threads(_) => Box::new(|peer, _, _, _| unreachable!("threads reach rank {peer} through memory")),
+            Origin::Threads(_) => Arc::new(|peer, _, _, _| unreachable!("threads reach rank {peer} through memory")),
             Origin::Processes(world) => {
                 let (world, members) = (world.world.clone(), members.to_vec());
-                Box::new(move |peer, channel, deadline, hopeless| {
+                Arc::new(move |peer, channel, deadline, hopeless| {
                     world.open_stream_unless(members[peer], tag(id, u64::from(channel)), deadline, hopeless)
                 })
             }
         }
+    }
+
+    /// Which members share a host; all of them find the same.
+    fn layout(&self, members: &[Rank]) -> Layout {
+        let Origin::Processes(world) = self else { return Layout::Flat };
+        let mut known: HashMap<&HostId, u32> = HashMap::new();
+        let host = |member: &Rank| {
+            let next = known.len() as u32;
+            *known.entry(&world.world.peer(*member).host).or_insert(next)
+        };
+        Layout::of(&members.iter().map(host).collect::<Vec<u32>>())
     }
 
     /// The transport of the slowest pair; None for a world of one rank.
@@ -352,6 +385,10 @@ impl Origin {
             }
         }
     }
+}
+
+fn kinds(paths: &[Option<Path>]) -> Vec<Option<TransportKind>> {
+    paths.iter().map(|path| path.as_ref().map(Path::kind)).collect()
 }
 
 /// Names a connection or a shared file of a communicator.
@@ -380,9 +417,10 @@ impl ThreadWorld {
         }
         drop(nurseries);
         let path = |peer: Rank| (peer != rank).then(|| Path::Arena { arena: arena.clone(), own: rank, peer });
+        let paths: Vec<Option<Path>> = (0..size).map(path).collect();
         Ok(Ground {
-            paths: (0..size).map(path).collect(),
-            control: Control::new(id, rank, members.to_vec(), Outlet::Hub(hub), Clock::Real),
+            control: Control::new(id, rank, members.to_vec(), kinds(&paths), Outlet::Hub(hub), Clock::Real),
+            paths,
             arena: Some((arena, rank)),
             local_ranks: size,
         })
@@ -415,10 +453,12 @@ impl ProcessWorld {
             }
             _ => Some(Path::Tcp),
         };
-        let control = Control::new(id, rank, members.to_vec(), Outlet::Mesh(self.world.clone()), Clock::Real);
+        let paths: Vec<Option<Path>> = members.iter().map(path).collect();
+        let outlet = Outlet::Mesh(self.world.clone());
+        let control = Control::new(id, rank, members.to_vec(), kinds(&paths), outlet, Clock::Real);
         self.controls.by_communicator.lock().expect("no panic under this lock").insert(id, Arc::downgrade(&control));
         Ok(Ground {
-            paths: members.iter().map(path).collect(),
+            paths,
             control,
             arena: arena.clone().map(|arena| (arena, index(own).expect("we are local"))),
             local_ranks: members

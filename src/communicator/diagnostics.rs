@@ -1,16 +1,14 @@
 //! What a rank writes about itself beside its results: why an algorithm was chosen, and what was done before an error.
 
 use super::call::Call;
+use super::record;
 use super::settings::refuse;
 use crate::control::Control;
-use crate::control::recorder::SCHEMA;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::types::Rank;
-use serde_json::json;
-use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Once;
 
 /// Chosen by UNISONO_EXPLAIN and UNISONO_RECORD; each rank may have its own.
@@ -47,37 +45,14 @@ impl Diagnostics {
         }
     }
 
-    /// Appends the record to the rank's file: a line of header, then a line per operation, oldest first. What can't be
-    /// written is a warning: the error itself matters more.
+    /// Writes the record of a communicator that failed, if that is wished. What can't be written is a warning: the error itself
+    /// matters more.
     pub fn record(&self, control: &Control, rank: Rank, error: &Error) {
         let Some(directory) = &self.record else { return };
-        if let Err(cause) = write_record(directory, control, rank, error) {
-            tracing::warn!(rank, directory = %directory.display(), "the record of the last operations can't be written: {cause}");
+        if let Err(cause) = record::write(directory, control, rank, Some(error)) {
+            tracing::warn!("{cause}");
         }
     }
-}
-
-fn write_record(directory: &Path, control: &Control, rank: Rank, error: &Error) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let header = json!({
-        "schema": SCHEMA,
-        "communicator": format!("{:016x}", control.communicator()),
-        "rank": rank,
-        "size": control.size(),
-        "pid": std::process::id(),
-        "host": host.trim(),
-        "kind": error.kind().name(),
-        "error": error.to_string(),
-    });
-    let mut text = format!("{header}\n");
-    for entry in control.recorder.entries() {
-        text.push_str(&serde_json::to_string(&entry)?);
-        text.push('\n');
-    }
-    // One write, so that records of several communicators of a rank don't mix. The file is named after the rank of the world.
-    let path = directory.join(format!("rank-{}.jsonl", control.member(rank)));
-    OpenOptions::new().create(true).append(true).open(path)?.write_all(text.as_bytes())
 }
 
 /// Says once per process which variables begin with `UNISONO_` and mean nothing.

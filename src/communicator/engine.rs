@@ -1,9 +1,17 @@
 //! The engine of one rank: prepares calls, runs them in order, waits, and says why when it waits in vain.
 
+mod connecting;
+mod failure;
+mod transfers;
+
 use super::call::{Call, fingerprint};
 use super::diagnostics::Diagnostics;
+use super::prepared::Prepared;
 use super::settings::Patience;
-use crate::control::{Control, describe_mismatch};
+use super::ticket::Ticket;
+use super::waiting::Waiting;
+use crate::control::Control;
+use crate::control::recorder::Failed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::links::{Hope, Links};
 use crate::exec::run::{Memory, Runner, Standing};
@@ -11,15 +19,16 @@ use crate::fork;
 use crate::plan::lower::{self, Lowered};
 use crate::reduce::Kernel;
 use crate::select::{Context, Selector};
+use crate::topology::Layout;
 use crate::transport::arena::Bell;
-use crate::types::{Collective, Rank, ReduceOp};
+use crate::types::{Collective, LinkName, Rank, ReduceOp};
+use connecting::Connecting;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-
-use super::ticket::Ticket;
-use super::waiting::Waiting;
+use transfers::Pipes;
+pub use transfers::Transfer;
 
 /// How much longer than an operation a connection for it may take: the operation's own timeout, which says more, comes first.
 const CONNECT_GRACE: Duration = Duration::from_secs(1);
@@ -35,27 +44,53 @@ pub struct Engine {
     pub bell: Option<Bell>,
     pub patience: Patience,
     pub context: Arc<Context>,
+    /// Which ranks share a host.
+    pub layout: Layout,
     pub diagnostics: Diagnostics,
     recorded: bool,
     pub sequence: u64,
-    shapes: Vec<Shape>,
-    /// The shape that was used last, tried first.
-    last: usize,
-    uses: u64,
+    shapes: Prepared<Shape>,
+    /// Scratch of the operation that runs, and its pre-multiplied input: one at a time, so that calls that stay prepared hold none.
+    scratch: Vec<u8>,
+    scaled: Vec<u8>,
     queue: VecDeque<Queued>,
-    pub(super) descriptors: Vec<libc::pollfd>,
+    pipes: Pipes,
+    descriptors: Vec<libc::pollfd>,
 }
 
 /// A call that is ready to run.
 struct Shape {
-    call: Call,
     digest: u64,
     runner: Runner,
     /// Number of the call's text in the recorder.
     text: u32,
-    used: u64,
-    /// Pre-multiplied input, and the kernel that makes it.
-    scaled: Option<(Kernel, Vec<u8>)>,
+    bytes: u64,
+    /// Makes pre-multiplied input.
+    scale: Option<Scale>,
+}
+
+/// A call that needs links to become a shape.
+struct Draft {
+    digest: u64,
+    lowered: Lowered,
+    kernel: Option<Kernel>,
+    element_bytes: usize,
+    text: u32,
+    bytes: u64,
+    scale: Option<Scale>,
+}
+
+impl Draft {
+    fn links(&self) -> impl Iterator<Item = LinkName> {
+        let outboxes = self.lowered.outboxes.iter().map(|(name, _)| *name);
+        self.lowered.inboxes.iter().copied().chain(outboxes)
+    }
+}
+
+struct Scale {
+    kernel: Kernel,
+    count: usize,
+    bytes: usize,
 }
 
 /// An operation that was started and waits its turn or runs.
@@ -64,10 +99,25 @@ struct Queued {
     memory: Memory,
     timeout: Duration,
     ticket: Arc<Ticket>,
-    running: Option<Running>,
+    stage: Stage,
 }
 
-/// The front of the queue while it runs.
+impl Queued {
+    fn running(&self) -> Option<&Running> {
+        match &self.stage {
+            Stage::Running(running) => Some(running),
+            Stage::Queued | Stage::Connecting(_) => None,
+        }
+    }
+}
+
+/// How far an operation has come; only the front of the queue gets beyond the first.
+enum Stage {
+    Queued,
+    Connecting(Box<Connecting>),
+    Running(Running),
+}
+
 struct Running {
     shape: usize,
     sequence: u64,
@@ -99,13 +149,15 @@ impl Engine {
             bell,
             patience,
             context,
+            layout: Layout::Flat,
             diagnostics,
             recorded: false,
             sequence: 0,
-            shapes: Vec::new(),
-            last: 0,
-            uses: 0,
+            shapes: Prepared::new(PREPARED),
+            scratch: Vec::new(),
+            scaled: Vec::new(),
             queue: VecDeque::new(),
+            pipes: Pipes::default(),
             descriptors: Vec::new(),
         }
     }
@@ -125,13 +177,13 @@ impl Engine {
         self.finish(shape, sequence, timeout)
     }
 
-    /// Queues a call behind those that run. Does not wait, but may connect to peers that a plan needs for the first time.
+    /// Queues a call behind those that run. Does not wait.
     ///
     /// # Safety
     /// `memory` must be as [`Runner::begin`] wants it until the ticket is done.
     pub unsafe fn start(&mut self, call: Call, memory: Memory, timeout: Duration, ticket: Arc<Ticket>) -> Result<()> {
         self.guard()?;
-        self.queue.push_back(Queued { call, memory, timeout, ticket, running: None });
+        self.queue.push_back(Queued { call, memory, timeout, ticket, stage: Stage::Queued });
         self.drive();
         Ok(())
     }
@@ -145,77 +197,61 @@ impl Engine {
         Ok(())
     }
 
-    /// The communicator's failure, as this rank reports it.
-    fn failure(&self) -> Error {
-        let unknown = || Error::new(ErrorKind::Aborted, "the communicator was aborted");
-        self.control.failure().unwrap_or_else(unknown).on_rank(self.rank)
-    }
-
-    /// The index of the prepared shape of a call.
+    /// The index of the prepared shape of a call. Blocks to connect to peers that its plan needs for the first time.
     fn prepare(&mut self, call: &Call, timeout: Duration) -> Result<usize> {
-        self.uses += 1;
-        if let Some(shape) = self.shapes.get_mut(self.last)
-            && shape.call == *call
-        {
-            shape.used = self.uses;
-            return Ok(self.last);
+        if let Some(index) = self.shapes.find(call) {
+            return Ok(index);
         }
-        let found = self.shapes.iter().position(|shape| shape.call == *call);
-        let index = match found {
-            Some(index) => index,
-            None => {
-                let shape = self.make_shape(call, timeout).map_err(|error| self.fail_before(call, error))?;
-                self.keep(shape)
-            }
-        };
-        self.shapes[index].used = self.uses;
-        self.last = index;
-        Ok(index)
+        let shape = self.draft(call).and_then(|draft| {
+            let (control, sequence) = (self.control.clone(), self.sequence + 1);
+            let waiting = RefCell::new(Waiting::new(timeout, &control.clock));
+            let hopeless = |peer| {
+                let standing = || Standing { waits_for: vec![peer], ..Standing::default() };
+                let look = || waiting.borrow_mut().look_around(&control, sequence, standing).err();
+                control.failure().or_else(look)
+            };
+            let hope = Hope { deadline: control.clock.now() + timeout + CONNECT_GRACE, hopeless: &hopeless };
+            self.finish_draft(draft, &hope)
+        });
+        shape.map(|shape| self.keep(call, shape)).map_err(|error| self.fail_before(call, error))
     }
 
-    fn keep(&mut self, shape: Shape) -> usize {
-        if self.shapes.len() < PREPARED {
-            self.shapes.push(shape);
-            return self.shapes.len() - 1;
+    fn keep(&mut self, call: &Call, shape: Shape) -> usize {
+        let running = self.queue.front().and_then(|front| front.running()).map(|running| running.shape);
+        let (index, evicted) = self.shapes.insert(call.clone(), shape, running);
+        if let Some(evicted) = evicted {
+            self.control.recorder.retire(evicted.text);
         }
-        let running = self.queue.front().and_then(|front| front.running.as_ref()).map(|running| running.shape);
-        let (oldest, _) = self
-            .shapes
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| Some(*index) != running)
-            .min_by_key(|(_, shape)| shape.used)
-            .expect("there are many shapes");
-        self.shapes[oldest] = shape;
-        oldest
+        index
     }
 
-    fn make_shape(&mut self, call: &Call, timeout: Duration) -> Result<Shape> {
-        let checked = Selector::choose(&self.context, call.problem(self.size), call.bytes(self.size), call.algorithm)?;
+    /// All of a shape but the links.
+    fn draft(&mut self, call: &Call) -> Result<Draft> {
+        let bytes = call.bytes(self.size);
+        let checked = Selector::choose(&self.context, call.problem(self.size, self.layout), bytes, call.algorithm)?;
         // Pre-multiplied input lies in memory of its own, so it is in place no longer.
         let scale = matches!(call.op, Some(ReduceOp::PreMulSum(_)));
         let in_place = call.in_place && !scale;
         let lowered = lower::lower(&checked, self.rank, &call.counts, call.dtype.size() as u64, in_place);
         let kernel = kernel_of(call, self.size);
-        let scaled = scale.then(|| {
+        let scale = scale.then(|| {
             let kernel = Kernel::new(call.dtype, call.op.expect("it is a pre-multiplied sum"), self.size);
-            (kernel, vec![0; lowered.input_bytes as usize])
+            let bytes = lowered.input_bytes as usize;
+            Scale { kernel, count: bytes / call.dtype.size(), bytes }
         });
         let digest = call.digest(checked.plan());
         self.diagnostics.explain(self.rank, call, self.size, checked.plan());
-        let text = self.control.recorder.register(call.text(&checked.plan().algorithm));
+        let text = self.control.recorder.register(call.collective, call.text(&checked.plan().algorithm));
         // Connecting may have to wait for peers: from here on they can see what this rank is about to do.
         let sequence = self.sequence + 1;
-        self.control.recorder.enter(sequence, text, fingerprint(digest, sequence));
-        let (control, waiting) = (self.control.clone(), RefCell::new(Waiting::new(timeout, &self.control.clock)));
-        let hopeless = |peer| {
-            let standing = || Standing { waits_for: vec![peer], ..Standing::default() };
-            let look = || waiting.borrow_mut().look_around(&control, sequence, standing).err();
-            control.failure().or_else(look)
-        };
-        let hope = Hope { deadline: self.control.clock.now() + timeout + CONNECT_GRACE, hopeless: &hopeless };
-        let runner = self.make_runner(lowered, kernel, call.dtype.size(), &hope)?;
-        Ok(Shape { call: call.clone(), digest, runner, text, used: 0, scaled })
+        self.control.recorder.enter(sequence, text, bytes, fingerprint(digest, sequence));
+        Ok(Draft { digest, lowered, kernel, element_bytes: call.dtype.size(), text, bytes, scale })
+    }
+
+    fn finish_draft(&mut self, draft: Draft, hope: &Hope<'_>) -> Result<Shape> {
+        let Draft { digest, lowered, kernel, element_bytes, text, bytes, scale } = draft;
+        let runner = self.make_runner(lowered, kernel, element_bytes, hope)?;
+        Ok(Shape { digest, runner, text, bytes, scale })
     }
 
     /// Opens the links of a lowered program.
@@ -233,20 +269,22 @@ impl Engine {
     }
 
     /// # Safety
-    /// As [`Runner::begin`].
+    /// As [`Runner::begin`], but for the scratch.
     unsafe fn begin(&mut self, index: usize, mut memory: Memory) -> u64 {
         let shape = &mut self.shapes[index];
-        if let Some((kernel, scaled)) = &mut shape.scaled {
+        if let Some(Scale { kernel, count, bytes }) = &shape.scale {
             let source = crate::reduce::Source { address: memory.input, raw: true };
-            let count = scaled.len() / shape.call.dtype.size();
-            // SAFETY: the input is readable for its bytes, of which there are as many in `scaled`.
-            unsafe { kernel.run(&[source], scaled.as_mut_ptr(), count, false) };
-            memory.input = scaled.as_ptr();
+            let scaled = at_least(&mut self.scaled, *bytes);
+            // SAFETY: the input is readable, and `scaled` writable, for that many elements.
+            unsafe { kernel.run(&[source], scaled, *count, false) };
+            memory.input = scaled;
         }
+        memory.scratch = at_least(&mut self.scratch, shape.runner.scratch_bytes());
         self.sequence += 1;
         let fingerprint = fingerprint(shape.digest, self.sequence);
-        self.control.recorder.enter(self.sequence, shape.text, fingerprint);
-        // SAFETY: the caller's.
+        self.control.recorder.enter(self.sequence, shape.text, shape.bytes, fingerprint);
+        // SAFETY: the caller's; the scratch is large enough and nobody else's until the next operation begins, which is after
+        // this one.
         unsafe { shape.runner.begin(memory, fingerprint) };
         self.sequence
     }
@@ -280,112 +318,92 @@ impl Engine {
 
     /// One round of patient waiting: polls, looks around, sleeps; true when the operation is done.
     fn wait_once(&mut self, shape: usize, sequence: u64, waiting: &mut Waiting) -> Result<bool> {
-        let Engine { shapes, links, control, patience, bell, descriptors, rank, .. } = self;
+        let Engine { shapes, links, control, patience, bell, descriptors, .. } = self;
         let runner = &mut shapes[shape].runner;
         if runner.poll(links)? {
             return Ok(true);
         }
         if control.has_failed() {
-            let unknown = || Error::new(ErrorKind::Aborted, "the communicator was aborted");
-            return Err(control.failure().unwrap_or_else(unknown).on_rank(*rank));
+            return Err(self.failure());
         }
         waiting.look_around(control, sequence, || runner.standing(links))?;
         waiting.rest(runner, links, patience, bell.as_ref(), descriptors)
     }
 
-    /// Ends an operation that can't succeed: nobody reads its memory any more, every rank learns why.
-    fn end_in_error(&mut self, shape: usize, sequence: u64, error: Error) -> Error {
-        self.shapes[shape].runner.cancel(&mut self.links);
-        let call = &self.shapes[shape].call;
-        let standing = self.shapes[shape].runner.standing(&mut self.links);
-        let operation = call.collective.name();
-        let error = self.root_cause(error, sequence);
-        let mut error = self.control.fail(error.in_operation(operation, sequence));
-        error = error.on_rank(self.rank);
-        if error.operation() == Some(operation) && error.sequence() == Some(sequence) {
-            error = error.at_step(standing.step, standing.bytes);
-        }
-        self.recorded(error)
-    }
-
-    /// What the data path saw is often a consequence: a mismatch of two ranks says little of the others, a closed connection
-    /// or a loan taken back has its reason elsewhere. Waits a moment for the control plane to know better.
-    fn root_cause(&mut self, error: Error, sequence: u64) -> Error {
-        let patience = match error.kind() {
-            ErrorKind::Mismatch => Duration::from_millis(300),
-            ErrorKind::PeerLost | ErrorKind::Aborted => Duration::from_millis(500),
-            _ => return error,
-        };
-        let deadline = self.control.clock.now() + patience;
-        self.control.ask(sequence);
-        loop {
-            if let Some(known) = self.control.failure() {
-                return known;
-            }
-            let lines = self.control.lines(sequence);
-            let complete = lines.iter().all(|peer| peer.line.as_ref().is_some_and(|line| line.entered >= sequence));
-            let late = self.control.clock.now() >= deadline;
-            if error.is_mismatch()
-                && (complete || late)
-                && let Some(mismatch) = describe_mismatch(sequence, &lines)
-            {
-                return mismatch;
-            }
-            if late {
-                return error;
-            }
-            self.control.clock.sleep(Duration::from_millis(2));
-            self.control.ask(sequence);
-        }
-    }
-
-    /// The error of a call that could not begin.
-    fn fail_before(&mut self, call: &Call, error: Error) -> Error {
-        let sequence = self.sequence + 1;
-        let error = self.root_cause(error, sequence);
-        let error = self.control.fail(error.in_operation(call.collective.name(), sequence)).on_rank(self.rank);
-        self.recorded(error)
-    }
-
-    /// Writes the record of the last operations, once, if that is wished; returns the error that led to it.
-    pub fn recorded(&mut self, error: Error) -> Error {
-        if !std::mem::replace(&mut self.recorded, true) {
-            self.diagnostics.record(&self.control, self.rank, &error);
-        }
-        error
-    }
-
     /// Lets the front of the queue go as far as it can; true while operations are left.
     pub fn drive(&mut self) -> bool {
         while let Some(front) = self.queue.front_mut() {
-            let running = match front.running.take() {
-                Some(running) => running,
-                None => {
-                    let (call, timeout) = (front.call.clone(), front.timeout);
-                    match self.guard().and_then(|()| self.prepare(&call, timeout)) {
-                        Ok(shape) => {
-                            let memory = self.queue[0].memory;
-                            // SAFETY: whoever started the operation vouched for its memory.
-                            let sequence = unsafe { self.begin(shape, memory) };
-                            Running { shape, sequence, waiting: Waiting::new(timeout, &self.control.clock) }
-                        }
-                        Err(error) => {
-                            self.resolve_front(Err(error));
-                            continue;
-                        }
-                    }
-                }
-            };
-            match self.step(running) {
+            let stage = std::mem::replace(&mut front.stage, Stage::Queued);
+            match self.advance(stage) {
                 Ok(None) => self.resolve_front(Ok(())),
-                Ok(Some(running)) => {
-                    self.queue[0].running = Some(running);
+                Ok(Some(stage)) => {
+                    self.queue[0].stage = stage;
                     return true;
                 }
                 Err(error) => self.resolve_front(Err(error)),
             }
         }
         false
+    }
+
+    /// Moves the front of the queue on from its stage; None when it is done.
+    fn advance(&mut self, stage: Stage) -> Result<Option<Stage>> {
+        let stage = match stage {
+            Stage::Queued => self.open_front()?,
+            Stage::Connecting(connecting) => self.connect_front(connecting)?,
+            Stage::Running(running) => Stage::Running(running),
+        };
+        match stage {
+            Stage::Running(running) => Ok(self.step(running)?.map(Stage::Running)),
+            Stage::Queued | Stage::Connecting(_) => Ok(Some(stage)),
+        }
+    }
+
+    /// Begins the front of the queue, or to connect to the peers that it needs for the first time.
+    fn open_front(&mut self) -> Result<Stage> {
+        self.guard()?;
+        let Queued { ref call, timeout, .. } = self.queue[0];
+        let waiting = Waiting::new(timeout, &self.control.clock);
+        if let Some(index) = self.shapes.find(call) {
+            return Ok(self.begin_front(index, waiting));
+        }
+        let call = call.clone();
+        let connecting = self.draft(&call).and_then(|draft| {
+            let missing = self.links.unconnected(draft.links());
+            let deadline = self.control.clock.now() + timeout + CONNECT_GRACE;
+            let (connect, control) = (self.links.connector(), self.control.clone());
+            Connecting::begin(draft, waiting, missing, connect, control, deadline)
+        });
+        match connecting {
+            Ok(connecting) => self.connect_front(Box::new(connecting)),
+            Err(error) => Err(self.fail_before(&call, error)),
+        }
+    }
+
+    fn connect_front(&mut self, mut connecting: Box<Connecting>) -> Result<Stage> {
+        let Engine { links, control, sequence, .. } = self;
+        let connected = match control.failure() {
+            Some(failure) => Err(failure),
+            None => connecting.poll(links, control, *sequence + 1),
+        };
+        let call = self.queue[0].call.clone();
+        let Connecting { draft, waiting, .. } = match connected {
+            Ok(true) => *connecting,
+            Ok(false) => return Ok(Stage::Connecting(connecting)),
+            Err(error) => return Err(self.fail_before(&call, error)),
+        };
+        // All connections are there: nothing is left to wait for.
+        let hope = Hope { deadline: self.control.clock.now(), hopeless: &|_| None };
+        let shape = self.finish_draft(draft, &hope).map_err(|error| self.fail_before(&call, error))?;
+        let index = self.keep(&call, shape);
+        Ok(self.begin_front(index, waiting))
+    }
+
+    fn begin_front(&mut self, shape: usize, waiting: Waiting) -> Stage {
+        let memory = self.queue[0].memory;
+        // SAFETY: whoever started the operation vouched for its memory.
+        let sequence = unsafe { self.begin(shape, memory) };
+        Stage::Running(Running { shape, sequence, waiting })
     }
 
     /// Polls a running operation; None when it is done.
@@ -416,9 +434,13 @@ impl Engine {
     /// Rests for a moment, or until something comes, while an operation runs.
     pub fn rest(&mut self) {
         let Engine { shapes, links, patience, bell, descriptors, queue, .. } = self;
-        if let Some(Running { shape, waiting, .. }) = queue.front_mut().and_then(|front| front.running.as_mut()) {
-            // An error shows again at the next poll, which reports it.
-            let _ = waiting.rest(&mut shapes[*shape].runner, links, patience, bell.as_ref(), descriptors);
+        match queue.front_mut().map(|front| &mut front.stage) {
+            Some(Stage::Running(Running { shape, waiting, .. })) => {
+                // An error shows again at the next poll, which reports it.
+                let _ = waiting.rest(&mut shapes[*shape].runner, links, patience, bell.as_ref(), descriptors);
+            }
+            Some(Stage::Connecting(connecting)) => connecting.rest(),
+            Some(Stage::Queued) | None => {}
         }
     }
 
@@ -442,8 +464,11 @@ impl Engine {
             );
             self.control
                 .fail(gone.with_peer(self.rank).remedy("wait for every operation before the communicator is dropped"));
-            if let Some(Running { shape, .. }) = self.queue[0].running.take() {
-                self.shapes[shape].runner.cancel(&mut self.links);
+            if let Some(&Running { shape, sequence, .. }) = self.queue[0].running() {
+                let runner = &mut self.shapes[shape].runner;
+                runner.cancel(&mut self.links);
+                let Standing { step, bytes, .. } = runner.standing(&mut self.links);
+                self.control.recorder.fail(sequence, Failed { step, bytes });
             }
             while !self.queue.is_empty() {
                 let error = self.failure();
@@ -452,6 +477,16 @@ impl Engine {
         }
         self.control.leave();
     }
+}
+
+/// The start of a buffer that has at least so many bytes.
+fn at_least(buffer: &mut Vec<u8>, bytes: usize) -> *mut u8 {
+    if buffer.len() < bytes {
+        // The old one first, so that never both are there.
+        *buffer = Vec::new();
+        *buffer = vec![0; bytes];
+    }
+    buffer.as_mut_ptr()
 }
 
 fn kernel_of(call: &Call, ranks: usize) -> Option<Kernel> {

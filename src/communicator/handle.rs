@@ -38,7 +38,9 @@ unsafe impl<T: Element> StableBuffer<T> for Box<[T]> {
 /// An operation in flight that owns its buffers `B` and gives them back when it is done.
 ///
 /// With [`Progress::Caller`] it moves on inside calls on its communicator or on this handle; with [`Progress::Thread`] by itself.
-/// It can be polled, waited for, or awaited in any runtime or none. Dropping it does not stop the operation, which other ranks
+/// It can be polled, waited for, or awaited in any runtime or none. An awaiting task is woken by the progress thread when the
+/// operation is over; with [`Progress::Caller`] nobody else moves the operation on, so the task asks to be polled again at once
+/// and keeps a core busy until then: take [`Progress::Thread`] where tasks await. Dropping it does not stop the operation, which other ranks
 /// may need: its buffers are freed when it is done, or when the communicator is dropped.
 #[must_use = "the buffers come back from `wait`"]
 pub struct Handle<B: Send + 'static> {
@@ -50,7 +52,8 @@ pub struct Handle<B: Send + 'static> {
 }
 
 impl<B: Send + 'static> Handle<B> {
-    /// Moves the operation on without waiting; true when it is over, well or ill.
+    /// Moves the operation on without waiting; true when it is over, well or ill. While another thread is in a call on the
+    /// communicator, that call moves it on, and this only looks.
     ///
     /// ```
     /// # use unisono::{Communicator, ReduceOp};
@@ -66,8 +69,11 @@ impl<B: Send + 'static> Handle<B> {
         if self.shared.check_process().is_err() {
             return true;
         }
-        if !self.ticket.is_done() && self.progress == Progress::Caller {
-            self.shared.lock().drive();
+        if !self.ticket.is_done()
+            && self.progress == Progress::Caller
+            && let Some(mut engine) = self.shared.try_lock()
+        {
+            engine.drive();
         }
         self.ticket.is_done()
     }
@@ -151,8 +157,8 @@ pub(super) fn spawn_progress_thread(shared: &Arc<Shared>) -> Result<()> {
 }
 
 impl Communicator {
-    /// Starts [`Communicator::all_reduce_in_place`] on a buffer that the handle owns. Does not wait for other ranks, but for
-    /// connections that a plan needs for the first time.
+    /// Starts [`Communicator::all_reduce_in_place`] on a buffer that the handle owns. Does not wait for other ranks:
+    /// connections that a plan needs for the first time are made meanwhile, by a thread.
     ///
     /// ```
     /// # use unisono::{Communicator, ReduceOp};
@@ -302,5 +308,29 @@ impl Communicator {
         unsafe { self.shared.lock().start(request.call, request.memory, self.timeout, ticket.clone())? };
         self.shared.work.notify_one();
         Ok(ticket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polling_does_not_wait_for_a_thread_that_is_in_a_call() {
+        let mut ranks = Communicator::builder().timeout(Duration::from_secs(60)).local(2).unwrap();
+        let mut late = ranks.pop().unwrap();
+        let mut early = ranks.pop().unwrap();
+        let mut handle = early.start_all_reduce(vec![1u8; 4], ReduceOp::Sum).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| early.barrier().unwrap());
+            while handle.shared.try_lock().is_some() {
+                std::thread::yield_now();
+            }
+            // The barrier has the engine until rank 1 comes, which is after this.
+            assert!(!handle.poll_once());
+            late.all_reduce_in_place(&mut [1u8; 4], ReduceOp::Sum).unwrap();
+            late.barrier().unwrap();
+        });
+        assert_eq!(handle.wait().unwrap(), [2; 4]);
     }
 }

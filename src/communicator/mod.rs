@@ -10,6 +10,10 @@ mod diagnostics;
 mod engine;
 mod handle;
 mod point_to_point;
+mod prepared;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
+mod record;
 mod scope;
 mod settings;
 #[cfg(test)]
@@ -28,18 +32,18 @@ pub use settings::{DEFAULT_TIMEOUT, Options, Progress};
 pub use window::Window;
 
 use crate::control::Control;
-use crate::control::recorder::Entry;
+use crate::control::recorder::RecordedOperation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::select::{self, Context, Explanation};
-use crate::transport::TransportKind;
+use crate::topology::Layout;
 use crate::transport::arena::Bell;
-use crate::types::{Collective, DType, Rank};
+use crate::types::{Collective, DType, Rank, TransportKind};
 use create::Origin;
 use diagnostics::Diagnostics;
-use engine::Engine;
+use engine::{Engine, Transfer};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError, Weak};
 use std::time::Duration;
 
 /// A group of ranks that make the same calls in the same order.
@@ -72,10 +76,15 @@ pub struct Communicator {
     transports: Vec<Option<TransportKind>>,
     shared_bytes: usize,
     context: Arc<Context>,
+    /// Which ranks share a host.
+    layout: Layout,
     diagnostics: Diagnostics,
     control: Arc<Control>,
     shared: Arc<Shared>,
     origin: Origin,
+    /// Memory of the last group and of the last uneven call, for the next ones.
+    transfers: Vec<Transfer>,
+    counts: [Vec<u64>; 2],
     /// Communicators split off and windows allocated so far: equal on all ranks, so that both get equal names.
     children: u64,
 }
@@ -125,6 +134,15 @@ impl Shared {
         let engine = self.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.callers.fetch_sub(1, Ordering::Relaxed);
         engine
+    }
+
+    /// The engine, unless another thread has it: that one moves operations on.
+    fn try_lock(&self) -> Option<MutexGuard<'_, Engine>> {
+        match self.engine.try_lock() {
+            Ok(engine) => Some(engine),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// As [`Shared::lock`], for the progress thread: callers go first. It holds the engine while it sleeps and asks for it again
@@ -270,20 +288,45 @@ impl Communicator {
         let counts = crate::plan::chunk::Counts::Even(0);
         let (dtype, op) = (DType::U8, None);
         let call = call::Call { collective, dtype, op, counts, root: 0, in_place: false, algorithm: None };
-        select::explain(&self.context, call.problem(self.size), bytes)
+        select::explain(&self.context, call.problem(self.size, self.layout), bytes)
     }
 
-    /// The last operations of this rank, oldest first: the record that is always on.
+    /// The last operations of this rank, oldest first: the record that is always on. It keeps the last 256 collectives, and as
+    /// many sends and receives. Does not communicate.
+    ///
+    /// ```
+    /// # use unisono::Communicator;
+    /// let mut alone = Communicator::local(1)?.pop().unwrap();
+    /// alone.all_gather(&[1.0f32], &mut [0.0])?;
+    /// let last = alone.recent_operations().pop().unwrap();
+    /// assert_eq!((last.operation, last.sequence, last.bytes), ("all_gather", 1, 4));
+    /// assert!(last.ended_ns_ago <= Some(last.started_ns_ago) && last.failed_at_step.is_none());
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
+    pub fn recent_operations(&self) -> Vec<RecordedOperation> {
+        self.control.recorder.operations()
+    }
+
+    /// Appends the record of the last operations to `directory`/rank-R.jsonl, R being this rank's number in the world: what
+    /// UNISONO_RECORD makes a failed communicator do by itself. A header says whose record it is and when it was written; then
+    /// come [`Communicator::recent_operations`], one JSON object a line. The communicator goes on as before, whatever comes of it.
+    ///
+    /// # Errors
+    /// `Resource` if the file can't be written.
     ///
     /// ```
     /// # use unisono::Communicator;
     /// let mut alone = Communicator::local(1)?.pop().unwrap();
     /// alone.barrier()?;
-    /// assert!(!alone.recent_operations().is_empty());
+    /// let directory = std::env::temp_dir().join(format!("unisono-record-{}", std::process::id()));
+    /// alone.write_record(&directory)?;
+    /// let text = std::fs::read_to_string(directory.join("rank-0.jsonl")).unwrap();
+    /// assert_eq!(text.lines().count(), 2);
+    /// # std::fs::remove_dir_all(directory).unwrap();
     /// # Ok::<(), unisono::Error>(())
     /// ```
-    pub fn recent_operations(&self) -> Vec<Entry> {
-        self.control.recorder.entries()
+    pub fn write_record(&self, directory: impl AsRef<std::path::Path>) -> Result<()> {
+        record::write(directory.as_ref(), &self.control, self.rank, None)
     }
 
     /// Gives the communicator up on all ranks: whoever waits returns an error of kind `Aborted`. Never blocks; may be called

@@ -3,36 +3,12 @@
 //! They have a channel of their own, so they neither wait for collectives nor count among them. Messages between two ranks
 //! arrive in the order in which they were sent.
 
-use super::Communicator;
-use super::engine::Engine;
-use super::waiting::Waiting;
+use super::engine::Transfer;
+use super::{Communicator, Options, With};
+use crate::control::recorder::{Direction, Message};
 use crate::error::Result;
-use crate::exec::links::Hope;
-use crate::exec::run::{Memory, Runner};
-use crate::plan::Buffer;
-use crate::plan::lower::{Instruction, Lowered, Place, Post, Source};
-use crate::transport::LinkName;
-use crate::transport::arena::CHANNELS;
-use crate::types::{DType, Element, Rank};
+use crate::types::{Element, Rank};
 use std::marker::PhantomData;
-use std::time::Duration;
-
-const CHANNEL: u16 = CHANNELS - 1;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
-    Send,
-    Receive,
-}
-
-#[derive(Clone, Copy)]
-struct Transfer {
-    direction: Direction,
-    peer: Rank,
-    address: *mut u8,
-    bytes: u64,
-    dtype: DType,
-}
 
 /// Sends and receives that run side by side: see [`Communicator::group`].
 pub struct Group<'a> {
@@ -43,22 +19,21 @@ pub struct Group<'a> {
 impl<'a> Group<'a> {
     /// Adds a send of `data` to a rank.
     pub fn send<T: Element>(&mut self, data: &'a [T], to: Rank) {
-        self.add(Direction::Send, to, data.as_ptr().cast_mut().cast(), data.len(), T::DTYPE);
+        let bytes = size_of_val(data) as u64;
+        let message = Message { direction: Direction::Send, peer: to, dtype: T::DTYPE, bytes };
+        self.transfers.push(Transfer::new(message, data.as_ptr().cast_mut().cast()));
     }
 
     /// Adds a receive of as many elements as `data` has from a rank.
     pub fn recv<T: Element>(&mut self, data: &'a mut [T], from: Rank) {
-        self.add(Direction::Receive, from, data.as_mut_ptr().cast(), data.len(), T::DTYPE);
-    }
-
-    fn add(&mut self, direction: Direction, peer: Rank, address: *mut u8, count: usize, dtype: DType) {
-        let bytes = (count * dtype.size()) as u64;
-        self.transfers.push(Transfer { direction, peer, address, bytes, dtype });
+        let bytes = size_of_val(data) as u64;
+        let message = Message { direction: Direction::Receive, peer: from, dtype: T::DTYPE, bytes };
+        self.transfers.push(Transfer::new(message, data.as_mut_ptr().cast()));
     }
 }
 
 impl Communicator {
-    /// Sends `data` to a rank, which must receive as many elements of the same type. Blocks until the memory may be reused, which
+    /// Sends `data` to a rank, which must receive as many elements of the same type, be they none. Blocks until the memory may be reused, which
     /// may be before or after the other rank receives.
     ///
     /// # Errors
@@ -82,7 +57,7 @@ impl Communicator {
     /// # Ok::<(), unisono::Error>(())
     /// ```
     pub fn send<T: Element>(&mut self, data: &[T], to: Rank) -> Result<()> {
-        self.group(|group| group.send(data, to))
+        self.with(Options::default()).send(data, to)
     }
 
     /// Receives from a rank. Blocks until the data is there.
@@ -108,7 +83,7 @@ impl Communicator {
     /// # Ok::<(), unisono::Error>(())
     /// ```
     pub fn recv<T: Element>(&mut self, data: &mut [T], from: Rank) -> Result<()> {
-        self.group(|group| group.recv(data, from))
+        self.with(Options::default()).recv(data, from)
     }
 
     /// Runs the sends and receives that `fill` adds side by side: no order among them, or between them and those of other ranks'
@@ -126,135 +101,100 @@ impl Communicator {
     /// # Ok::<(), unisono::Error>(())
     /// ```
     pub fn group<'a>(&mut self, fill: impl FnOnce(&mut Group<'a>)) -> Result<()> {
-        let mut group = Group { transfers: Vec::new(), marker: PhantomData };
-        fill(&mut group);
-        self.shared.check_process()?;
-        let transfers = self.check_transfers(group.transfers)?;
-        self.shared.lock().transfer(&transfers, self.timeout)
+        self.with(Options::default()).group(fill)
     }
 
-    /// Refuses what can't be right, does what stays on this rank, and returns the rest.
-    fn check_transfers(&self, transfers: Vec<Transfer>) -> Result<Vec<Transfer>> {
-        if let Some(wrong) = transfers.iter().find(|one| one.peer >= self.size) {
-            return Err(self.invalid(format!("send or receive: rank {} is no rank of {}", wrong.peer, self.size)));
+    /// Refuses what can't be right, does what stays on this rank, and leaves the rest.
+    fn keep_to_peers(&self, transfers: &mut Vec<Transfer>) -> Result<()> {
+        if let Some(wrong) = transfers.iter().find(|one| one.message.peer >= self.size) {
+            let Message { direction, peer, .. } = wrong.message;
+            return Err(self.invalid(format!("{}: rank {peer} is no rank of {}", direction.name(), self.size)));
         }
-        let to_self =
-            |direction| transfers.iter().filter(move |one| one.peer == self.rank && one.direction == direction);
+        let to_self = |direction| {
+            transfers.iter().filter(move |one| one.message.peer == self.rank && one.message.direction == direction)
+        };
         if to_self(Direction::Send).count() != to_self(Direction::Receive).count() {
             return Err(self.invalid("a rank that sends to itself must receive that in the same group"));
         }
         for (send, receive) in to_self(Direction::Send).zip(to_self(Direction::Receive)) {
-            if (send.bytes, send.dtype) != (receive.bytes, receive.dtype) {
-                return Err(
-                    self.invalid(format!("a rank sends itself {} bytes and receives {}", send.bytes, receive.bytes))
-                );
+            let (sent, received) = (&send.message, &receive.message);
+            if (sent.bytes, sent.dtype) != (received.bytes, received.dtype) {
+                return Err(self.invalid(format!("this rank sends itself other than it receives: {sent}, {received}")));
             }
             // SAFETY: both were borrowed, one of them mutably, for as long as the group: they are as long as they say and apart.
-            unsafe { std::ptr::copy_nonoverlapping(send.address, receive.address, send.bytes as usize) };
+            unsafe { send.copy_to(receive) };
         }
-        Ok(transfers.into_iter().filter(|one| one.peer != self.rank && one.bytes > 0).collect())
+        transfers.retain(|one| one.message.peer != self.rank);
+        Ok(())
     }
 }
 
-/// One send or receive on its way.
-struct Active {
-    transfer: Transfer,
-    runner: Runner,
-    done: bool,
-}
-
-impl Engine {
-    fn transfer(&mut self, transfers: &[Transfer], timeout: Duration) -> Result<()> {
-        self.guard()?;
-        let control = self.control.clone();
-        let hope = Hope { deadline: control.clock.now() + timeout, hopeless: &|_| control.failure() };
-        let mut active = Vec::with_capacity(transfers.len());
-        for &transfer in transfers {
-            let made = self.make_runner(program(&transfer), None, transfer.dtype.size(), &hope);
-            let mut runner = made.map_err(|error| self.control.fail(error).on_rank(self.rank))?;
-            let memory = Memory::new(transfer.address, transfer.address);
-            // SAFETY: the group borrowed the memory for as long as this runs, and `end_transfers` cancels before an error returns.
-            unsafe { runner.begin(memory, fingerprint(transfer.dtype)) };
-            active.push(Active { transfer, runner, done: false });
-        }
-        let mut waiting = Waiting::new(timeout, &self.control.clock);
-        loop {
-            // Peers may be waiting for this rank in an operation that it has started.
-            self.drive();
-            match self.move_transfers(&mut active, &mut waiting) {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(error) => {
-                    active.iter_mut().for_each(|one| one.runner.cancel(&mut self.links));
-                    let error = self.control.fail(error).on_rank(self.rank);
-                    return Err(self.recorded(error));
-                }
-            }
-        }
+impl With<'_> {
+    pub fn send<T: Element>(self, data: &[T], to: Rank) -> Result<()> {
+        self.group(|group| group.send(data, to))
     }
 
-    /// Polls all transfers, and rests if none is done; true when all are.
-    fn move_transfers(&mut self, active: &mut [Active], waiting: &mut Waiting) -> Result<bool> {
-        let mut first_open = None;
-        for index in 0..active.len() {
-            let (before, rest) = active.split_at_mut(index);
-            let one = &mut rest[0];
-            // Messages of one pair and direction share a link, so they go one after the other.
-            let blocked = before.iter().any(|earlier| {
-                !earlier.done
-                    && (earlier.transfer.peer, earlier.transfer.direction)
-                        == (one.transfer.peer, one.transfer.direction)
+    pub fn recv<T: Element>(self, data: &mut [T], from: Rank) -> Result<()> {
+        self.group(|group| group.recv(data, from))
+    }
+
+    pub fn group<'a>(self, fill: impl FnOnce(&mut Group<'a>)) -> Result<()> {
+        let With { communicator, options } = self;
+        // The list is used again, so that calls that repeat allocate nothing.
+        let mut group = Group { transfers: std::mem::take(&mut communicator.transfers), marker: PhantomData };
+        fill(&mut group);
+        communicator.shared.check_process()?;
+        if let Some(name) = options.algorithm {
+            return Err(communicator.invalid(format!("messages between two ranks take no algorithm, so not {name}")));
+        }
+        let mut transfers = group.transfers;
+        communicator.keep_to_peers(&mut transfers)?;
+        let timeout = options.timeout.unwrap_or(communicator.timeout);
+        communicator.shared.lock().transfer(&mut transfers, timeout)?;
+        transfers.clear();
+        communicator.transfers = transfers;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Communicator, Error};
+    use std::time::Duration;
+
+    /// Rank 0 sends nothing, then three bytes; what rank 1 makes of it.
+    fn after_an_empty_send(receive: fn(&mut Communicator) -> Result<(), Error>) -> Result<(), Error> {
+        let mut ranks = Communicator::builder().timeout(Duration::from_secs(60)).local(2).unwrap();
+        let (mut one, mut zero) = (ranks.pop().unwrap(), ranks.pop().unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                zero.send::<f32>(&[], 1).unwrap();
+                // An error if rank 1 has found one.
+                let _ = zero.send(&[1u8, 2, 3], 1);
             });
-            if !one.done && !blocked {
-                one.done = one.runner.poll(&mut self.links)?;
-            }
-            if !one.done {
-                first_open.get_or_insert(index);
-            }
-        }
-        let Some(open) = first_open else { return Ok(true) };
-        if self.control.has_failed() {
-            return Err(self.guard().expect_err("it has failed"));
-        }
-        let Active { transfer, runner, done } = &mut active[open];
-        let what = match transfer.direction {
-            Direction::Send => "send",
-            Direction::Receive => "receive",
-        };
-        waiting.check_deadline(&self.control, what, || runner.standing(&mut self.links))?;
-        *done = waiting.rest(runner, &mut self.links, &self.patience, self.bell.as_ref(), &mut self.descriptors)?;
-        Ok(false)
+            receive(&mut one)
+        })
     }
-}
 
-/// What both sides of a transfer must agree on besides its length, which every record carries.
-fn fingerprint(dtype: DType) -> u32 {
-    0x5e4d_0000 | dtype as u32
-}
-
-/// The program of one rank in one transfer.
-fn program(transfer: &Transfer) -> Lowered {
-    let name = LinkName { peer: transfer.peer, channel: CHANNEL };
-    let place = Place { buffer: Buffer::Input, offset: 0 };
-    let target = Place { buffer: Buffer::Output, offset: 0 };
-    let bytes = transfer.bytes;
-    let instruction = |sources, destination, outboxes| Instruction {
-        after: None,
-        awaits: Vec::new(),
-        reduction: None,
-        sources,
-        destination,
-        copies: Vec::new(),
-        outboxes,
-        bytes,
-    };
-    let (step, inboxes, outboxes) = match transfer.direction {
-        Direction::Send => {
-            let post = Post { lane: 0, instruction: 0, place, bytes };
-            (instruction(vec![Source::Local(place)], None, vec![0]), vec![], vec![(name, vec![post])])
+    #[test]
+    fn empty_messages_meet_empty_receives_only() {
+        after_an_empty_send(|one| {
+            one.recv::<f32>(&mut [], 0)?;
+            let mut data = [0u8; 3];
+            one.recv(&mut data, 0)?;
+            assert_eq!(data, [1, 2, 3]);
+            Ok(())
+        })
+        .unwrap();
+        let wrong: [(fn(&mut Communicator) -> Result<(), Error>, &str); 3] = [
+            (|one| one.recv(&mut [0u8; 3], 0), "rank 1's recv u8 x 3 from rank 0"),
+            (|one| one.recv(&mut [0f32; 1], 0), "rank 1's recv f32 x 1 from rank 0"),
+            (|one| one.recv::<u8>(&mut [], 0), "rank 1's recv u8 x 0 from rank 0"),
+        ];
+        for (receive, received) in wrong {
+            let error = after_an_empty_send(receive).unwrap_err();
+            let text = format!("{received} (message 1 of the pair) does not fit what rank 0 sends, f32 x 0");
+            assert!(error.is_mismatch() && error.message() == text, "{error}");
         }
-        Direction::Receive => (instruction(vec![Source::Inbox(0)], Some(target), vec![]), vec![name], vec![]),
-    };
-    let lanes = vec![vec![step]];
-    Lowered { lanes, inboxes, outboxes, input_bytes: bytes, output_bytes: bytes, ..Lowered::default() }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::diagnostics::Diagnostics;
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::TransportKind;
+use crate::types::TransportKind;
 use std::time::Duration;
 
 /// How long anything may wait unless something else was said: long enough for a rank that writes a checkpoint.
@@ -11,7 +11,7 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// Who moves operations on that were started and not waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Progress {
-    /// The caller, inside calls, polls and waits.
+    /// The caller, inside calls, polls and waits. A task that awaits an operation is polled all the time.
     #[default]
     Caller,
     /// A thread of the communicator's own, which also wakes futures.

@@ -2,7 +2,7 @@
 //! can still be read.
 
 use crate::error::{Error, ErrorKind};
-use crate::types::Rank;
+use crate::types::{Collective, Rank};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct Line {
     /// The call at the sequence number that was asked for and some before it, newest first, as far as the rank has entered
     /// them and still remembers them.
     pub calls: Vec<EnteredCall>,
+    /// What the rank is in: the oldest message or the call that it has begun and not ended.
+    pub doing: Option<String>,
     pub pid: u32,
 }
 
@@ -51,6 +53,7 @@ pub struct EnteredCall {
 pub struct Failure {
     kind: String,
     message: String,
+    remedy: Option<String>,
     peer: Option<Rank>,
     operation: Option<(String, u64)>,
 }
@@ -69,32 +72,48 @@ const KINDS: [ErrorKind; 11] = [
     ErrorKind::Plan,
 ];
 
+/// Longest message, remedy and name of an operation that are handed on, in bytes; as JSON they fit into a payload however they are escaped.
+const MAX_MESSAGE_BYTES: usize = 4096;
+const MAX_REMEDY_BYTES: usize = 1024;
+const MAX_OPERATION_BYTES: usize = 256;
+
+fn cut(mut text: String, max_bytes: usize) -> String {
+    text.truncate(text.floor_char_boundary(max_bytes));
+    text
+}
+
 impl Failure {
     pub fn of(error: &Error, rank: Rank) -> Failure {
+        // The number of a message is the affair of its two ranks.
+        let collective = error.operation().filter(|name| name.parse::<Collective>().is_ok());
         Failure {
             kind: error.kind().name().to_owned(),
-            message: error.message().to_owned(),
+            message: cut(error.message().to_owned(), MAX_MESSAGE_BYTES),
+            remedy: error.advice().map(|remedy| cut(remedy.to_owned(), MAX_REMEDY_BYTES)),
             peer: error.peer().or(Some(rank)),
-            operation: error.operation().map(str::to_owned).zip(error.sequence()),
+            operation: collective.map(str::to_owned).zip(error.sequence()),
         }
     }
 
     /// The error as a rank returns it that only heard of it.
     pub fn into_error(self, from: Rank) -> Error {
         let kind = KINDS.into_iter().find(|kind| kind.name() == self.kind).unwrap_or(ErrorKind::Aborted);
-        let mut message = self.message;
-        message.truncate(message.floor_char_boundary(4096));
+        let message = cut(self.message, MAX_MESSAGE_BYTES);
         let message = match kind {
             // These speak of the whole communicator and name the rank to blame; others are the affair of the rank that failed.
             ErrorKind::Timeout | ErrorKind::PeerLost | ErrorKind::Mismatch | ErrorKind::Aborted => message,
             _ => format!("because of rank {from}: {message}"),
         };
-        let mut error = Error::new(kind, message).remedy(format!("rank {from} noticed it first; see its output"));
+        let noticed = format!("rank {from} noticed it first");
+        let mut error = Error::new(kind, message).remedy(match self.remedy {
+            Some(remedy) => format!("{}; {noticed}", cut(remedy, MAX_REMEDY_BYTES)),
+            None => format!("see the output of rank {from}, which noticed it first"),
+        });
         if let Some(peer) = self.peer {
             error = error.with_peer(peer);
         }
         if let Some((operation, sequence)) = self.operation {
-            error = error.in_operation(operation, sequence);
+            error = error.in_operation(cut(operation, MAX_OPERATION_BYTES), sequence);
         }
         error
     }
@@ -130,7 +149,7 @@ mod tests {
     fn frames_round_trip_and_garbage_is_nothing() {
         let error = Error::new(ErrorKind::Timeout, "rank 3 is missing").with_peer(3).in_operation("all_reduce", 9);
         let call = EnteredCall { sequence: 9, fingerprint: 7, text: "barrier".to_owned() };
-        let line = Line { entered: 9, finished: 8, calls: vec![call], pid: 12 };
+        let line = Line { entered: 9, finished: 8, calls: vec![call], doing: None, pid: 12 };
         for frame in [
             Frame::Asked { sequence: 9 },
             Frame::At { line },
@@ -144,6 +163,16 @@ mod tests {
         }
         let heard = Failure::of(&error, 1).into_error(1);
         assert!(heard.is_timeout() && heard.peer() == Some(3) && heard.sequence() == Some(9));
+        let message = Error::new(ErrorKind::Timeout, "no message").in_operation("recv", 9).remedy("send one");
+        let heard = Failure::of(&message, 1).into_error(1);
+        assert_eq!((heard.operation(), heard.advice()), (None, Some("send one; rank 1 noticed it first")));
         assert_eq!(Frame::decode(b"\xff{}"), None);
+    }
+
+    #[test]
+    fn the_longest_failure_still_fits_into_a_payload() {
+        let error = Error::new(ErrorKind::Mismatch, "\u{1}".repeat(1 << 20)).remedy("\u{1}".repeat(1 << 20));
+        let frame = Frame::Failed { error: Failure::of(&error, 1) };
+        assert!(frame.encode(u64::MAX).len() <= crate::bootstrap::MAX_PAYLOAD_BYTES);
     }
 }

@@ -80,7 +80,10 @@ mod tests {
 
     fn at(fingerprint: u32, text: &str) -> PeerLine {
         let call = EnteredCall { sequence: 5, fingerprint, text: text.to_owned() };
-        PeerLine { line: Some(Line { entered: 5, finished: 4, calls: vec![call], pid: 1 }), ..PeerLine::default() }
+        PeerLine {
+            line: Some(Line { entered: 5, finished: 4, calls: vec![call], ..Line::default() }),
+            ..PeerLine::default()
+        }
     }
 
     #[test]

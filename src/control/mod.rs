@@ -6,13 +6,15 @@
 
 mod frame;
 mod mismatch;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 pub mod recorder;
 
 use crate::bootstrap::World;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::transport::arena::Bell;
-use crate::types::Rank;
+use crate::types::{Rank, TransportKind};
 use frame::Frame;
 pub use frame::{Line, communicator_of};
 pub use mismatch::{describe_mismatch, named};
@@ -75,7 +77,15 @@ impl Hub {
 }
 
 impl Control {
-    pub fn new(communicator: u64, rank: Rank, members: Vec<Rank>, outlet: Outlet, clock: Clock) -> Arc<Control> {
+    /// `members` are the world ranks, `transports` those to every rank, None to this one.
+    pub fn new(
+        communicator: u64,
+        rank: Rank,
+        members: Vec<Rank>,
+        transports: Vec<Option<TransportKind>>,
+        outlet: Outlet,
+        clock: Clock,
+    ) -> Arc<Control> {
         let size = members.len();
         let control = Arc::new(Control {
             communicator,
@@ -87,7 +97,7 @@ impl Control {
             peers: Mutex::new(vec![PeerLine::default(); size]),
             last_answer: Mutex::new(None),
             bell: Mutex::new(None),
-            recorder: Recorder::new(),
+            recorder: Recorder::new(rank, transports),
             clock,
         });
         if let Outlet::Hub(hub) = &control.outlet {

@@ -1,11 +1,12 @@
 //! The links of one rank of one communicator: made at first use, found by index afterwards.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::arena::{Arena, Reach, Window};
+use crate::transport::arena::{Arena, Reach};
 #[cfg(test)]
 use crate::transport::faulty;
-use crate::transport::{Inbox, LinkName, Loan, Outbox, TransportKind, ring, tcp};
-use crate::types::Rank;
+use crate::transport::window::{Window, Windows};
+use crate::transport::{Inbox, Loan, Outbox, ring, tcp};
+use crate::types::{LinkName, Rank, TransportKind};
 use std::collections::HashMap;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ impl Path {
 
 /// Makes the connection to a peer on a channel; both sides call it. Blocks until the deadline at the longest, or until the
 /// last argument gives a reason to stop.
-pub type Connect = Box<dyn FnMut(Rank, u16, Instant, &dyn Fn() -> Option<Error>) -> Result<TcpStream> + Send>;
+pub type Connect = Arc<dyn Fn(Rank, u16, Instant, &dyn Fn() -> Option<Error>) -> Result<TcpStream> + Send + Sync>;
 
 /// How long connecting may take.
 pub struct Hope<'a> {
@@ -60,12 +61,15 @@ pub struct Links {
     inbox_names: HashMap<LinkName, usize>,
     /// Outboxes whose peer reads this process's memory at any address.
     threads: Vec<bool>,
-    windows: Vec<LocalWindow>,
+    /// This rank's parts of windows, which it may lend.
+    parts: Vec<Part>,
+    /// Whole windows, in which it reads what peers lend.
+    windows: Arc<Windows>,
 }
 
 /// This rank's part of a window.
 #[derive(Clone, Copy)]
-struct LocalWindow {
+struct Part {
     id: u32,
     start: usize,
     bytes: usize,
@@ -85,7 +89,8 @@ impl Links {
             outbox_names: HashMap::new(),
             inbox_names: HashMap::new(),
             threads: Vec::new(),
-            windows: Vec::new(),
+            parts: Vec::new(),
+            windows: Arc::default(),
         }
     }
 
@@ -119,7 +124,9 @@ impl Links {
             return Ok(index);
         }
         let inbox = match self.path_to(name.peer) {
-            Path::Arena { arena, own, peer } => Inbox::Ring(ring::Receiver::open(&arena, peer, own, name.channel)),
+            Path::Arena { arena, own, peer } => {
+                Inbox::Ring(ring::Receiver::open(&arena, peer, own, name.channel, self.windows.clone()))
+            }
             Path::Tcp => Inbox::Tcp(tcp::Receiver::new(name.peer, self.stream(name, hope)?)),
             #[cfg(test)]
             Path::Faulty(network) => {
@@ -141,6 +148,11 @@ impl Links {
             return Ok(stream.clone());
         }
         let stream = (self.connect)(name.peer, name.channel, hope.deadline, &|| (hope.hopeless)(name.peer))?;
+        self.add_stream(name, stream)
+    }
+
+    /// Keeps a connection for the boxes of this name.
+    pub fn add_stream(&mut self, name: LinkName, stream: TcpStream) -> Result<Arc<TcpStream>> {
         stream.set_nonblocking(true).map_err(|cause| {
             Error::new(
                 ErrorKind::Resource,
@@ -150,6 +162,23 @@ impl Links {
         let stream = Arc::new(stream);
         self.streams.insert(name, stream.clone());
         Ok(stream)
+    }
+
+    /// Those of these names that need a connection which is not there yet, each once.
+    pub fn unconnected(&self, names: impl Iterator<Item = LinkName>) -> Vec<LinkName> {
+        let mut missing = Vec::new();
+        for name in names {
+            let is_tcp = matches!(self.paths[name.peer], Some(Path::Tcp));
+            if is_tcp && !self.streams.contains_key(&name) && !missing.contains(&name) {
+                missing.push(name);
+            }
+        }
+        missing
+    }
+
+    /// What makes connections, for another thread.
+    pub fn connector(&self) -> Connect {
+        self.connect.clone()
     }
 
     fn arena_is_full(&self, arena: &Arena) -> Error {
@@ -174,6 +203,10 @@ impl Links {
         &mut self.inboxes[index]
     }
 
+    pub fn rank(&self) -> Rank {
+        self.rank
+    }
+
     pub fn peer_of_inbox(&self, index: usize) -> Rank {
         self.inbox_peers[index]
     }
@@ -188,41 +221,32 @@ impl Links {
         if self.threads[outbox] {
             return Some(Loan::Address(address));
         }
-        if bytes < from || self.windows.is_empty() || !matches!(self.outboxes[outbox], Outbox::Ring(_)) {
+        if bytes < from || self.parts.is_empty() || !matches!(self.outboxes[outbox], Outbox::Ring(_)) {
             return None;
         }
         let start = address as usize;
-        let inside =
-            |window: &&LocalWindow| window.start <= start && start + bytes as usize <= window.start + window.bytes;
-        let window = self.windows.iter().find(inside)?;
-        Some(Loan::Window { id: window.id, offset: (start - window.start) as u64 })
+        let inside = |part: &&Part| part.start <= start && start + bytes as usize <= part.start + part.bytes;
+        let part = self.parts.iter().find(inside)?;
+        Some(Loan::Window { id: part.id, offset: (start - part.start) as u64 })
     }
 
     /// From now on memory in this range is lent as this window.
     pub fn add_window(&mut self, id: u32, start: *const u8, bytes: usize) {
-        self.windows.push(LocalWindow { id, start: start as usize, bytes });
+        self.parts.push(Part { id, start: start as usize, bytes });
     }
 
     /// Makes a window's parts readable for loans of the ranks of this host.
     pub fn share_window(&mut self, id: u32, window: Arc<Window>) {
-        if let Some(arena) = self.arena() {
-            arena.add_window(id, window);
-        }
+        self.replace_windows(self.windows.with(id, window));
     }
 
     pub fn remove_window(&mut self, id: u32) {
-        self.windows.retain(|window| window.id != id);
-        if let Some(arena) = self.arena() {
-            arena.remove_window(id);
-        }
+        self.parts.retain(|part| part.id != id);
+        self.replace_windows(self.windows.without(id));
     }
 
-    fn arena(&self) -> Option<&Arc<Arena>> {
-        self.paths.iter().flatten().find_map(|path| match path {
-            Path::Arena { arena, .. } => Some(arena),
-            Path::Tcp => None,
-            #[cfg(test)]
-            Path::Faulty(_) => None,
-        })
+    fn replace_windows(&mut self, windows: Windows) {
+        self.windows = Arc::new(windows);
+        self.inboxes.iter_mut().for_each(|inbox| inbox.set_windows(&self.windows));
     }
 }

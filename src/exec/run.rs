@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::lower::{Beginning, Instruction, Lowered, Place, Post, Release, Source};
 use crate::plan::{Buffer, Reduction};
 use crate::reduce::{self, Kernel};
-use crate::transport::Head;
+use crate::transport::{Head, Lent};
 use crate::types::Rank;
 
 /// Bytes that are folded or copied before posts are pumped and loans given back: small enough to stay in a core's cache.
@@ -24,7 +24,6 @@ pub struct Runner {
     inboxes: Vec<usize>,
     outboxes: Vec<Outgoing>,
     lanes: Vec<Lane>,
-    scratch: Vec<u8>,
     memory: Memory,
     fingerprint: u32,
     sources: Vec<reduce::Source>,
@@ -36,7 +35,8 @@ pub struct Runner {
 pub struct Memory {
     pub input: *const u8,
     pub output: *mut u8,
-    scratch: *mut u8,
+    /// Null for a program that has none.
+    pub scratch: *mut u8,
 }
 
 impl Memory {
@@ -92,7 +92,7 @@ impl Outgoing {
 struct Piece {
     inbox: usize,
     record_len: usize,
-    lent: bool,
+    lent: Lent,
 }
 
 /// Where an unfinished run stands, for error messages.
@@ -132,7 +132,6 @@ impl Runner {
         let most_sources = lowered.lanes.iter().flatten().map(|one| one.sources.len()).max().unwrap_or(0);
         Runner {
             lanes: vec![Lane::default(); lowered.lanes.len()],
-            scratch: vec![0; lowered.scratch_bytes as usize],
             memory: Memory::new(std::ptr::null(), std::ptr::null_mut()),
             fingerprint: 0,
             sources: Vec::with_capacity(most_sources),
@@ -145,20 +144,37 @@ impl Runner {
         }
     }
 
+    /// Bytes of scratch that the program needs.
+    pub fn scratch_bytes(&self) -> usize {
+        self.lowered.scratch_bytes as usize
+    }
+
     /// Sets the program to its beginning.
     ///
     /// # Safety
-    /// Until [`Runner::poll`] has returned true or [`Runner::cancel`] was called, `memory.input` must be readable and
-    /// `memory.output` writable for the bytes of the lowered program, and nobody else may touch the output. Input and output
-    /// overlap exactly as the program was lowered for, or not at all.
+    /// Until [`Runner::poll`] has returned true or [`Runner::cancel`] was called, `memory.input` must be readable, and
+    /// `memory.output` and `memory.scratch` writable, for the bytes of the lowered program, and nobody else may touch output and
+    /// scratch. Input and output overlap exactly as the program was lowered for, or not at all.
     pub unsafe fn begin(&mut self, memory: Memory, fingerprint: u32) {
-        self.memory = Memory { scratch: self.scratch.as_mut_ptr(), ..memory };
+        self.memory = memory;
         self.fingerprint = fingerprint;
         self.lanes.fill(Lane::default());
         for outgoing in &mut self.outboxes {
             (outgoing.next, outgoing.sent, outgoing.last_loan) = (0, 0, None);
             outgoing.loans.fill(None);
         }
+    }
+
+    /// Makes a program of one instruction over whole buffers, which moves one message, move one of another length.
+    pub fn resize(&mut self, bytes: u64) {
+        let Lowered { lanes, outboxes, input_bytes, output_bytes, .. } = &mut self.lowered;
+        let [lane] = &mut lanes[..] else { panic!("a program of one lane is resized, not of {}", lanes.len()) };
+        let [instruction] = &mut lane[..] else {
+            panic!("a program of one instruction is resized, not of {}", lane.len())
+        };
+        assert!(*input_bytes == instruction.bytes && *output_bytes == instruction.bytes && bytes > 0);
+        (instruction.bytes, *input_bytes, *output_bytes) = (bytes, bytes, bytes);
+        outboxes.iter_mut().flat_map(|(_, posts)| posts).for_each(|post| post.bytes = bytes);
     }
 
     /// Goes as far as it can without waiting; true when the program is done and all its memory released.
@@ -191,7 +207,7 @@ impl Runner {
         self.outboxes.iter().all(|outgoing| outgoing.last_loan_is_back(links))
     }
 
-    /// Takes back what is lent: after this no peer reads this operation's memory.
+    /// Takes back what is lent: after this no peer takes what it reads in this operation's memory for data.
     pub fn cancel(&mut self, links: &mut Links) {
         for outgoing in &self.outboxes {
             links.outbox(outgoing.link).revoke();
@@ -266,7 +282,7 @@ impl Runner {
                     let Some(record) = links.inbox(inbox).peek()? else { return Ok(0) };
                     let head = Head { fingerprint: self.fingerprint, message_bytes: instruction.bytes };
                     if record.head != head {
-                        return Err(mismatch(links.peer_of_inbox(inbox), record.head, head));
+                        return Err(mismatch(links.rank(), links.peer_of_inbox(inbox), record.head, head));
                     }
                     len = len.min(record.len);
                     self.pieces.push(Piece { inbox, record_len: record.len, lent: record.lent });
@@ -276,21 +292,22 @@ impl Runner {
             self.sources.push(reduce::Source { address, raw: false });
         }
         for (index, piece) in self.pieces.iter().enumerate() {
-            if piece.lent && !links.inbox(piece.inbox).hold() {
-                // Those held before this one are not read either; their senders would wait for ever to take them back.
-                for held in self.pieces[..index].iter().filter(|held| held.lent) {
-                    links.inbox(held.inbox).release();
-                }
-                let peer = links.peer_of_inbox(piece.inbox);
-                return Err(
-                    Error::new(ErrorKind::Aborted, format!("rank {peer} gave up on the operation")).with_peer(peer)
-                );
+            if piece.lent == Lent::Address && !links.inbox(piece.inbox).hold() {
+                release(&self.pieces[..index], links);
+                return Err(gave_up(links.peer_of_inbox(piece.inbox)));
             }
         }
         let destination = instruction.destination.expect("compute is called for instructions that have one");
-        // SAFETY: local operands lie in the call's buffers (`begin`), received ones were shown by `peek` and are held; lengths
-        // are the shortest of all.
+        // SAFETY: local operands lie in the call's buffers (`begin`), received ones were shown by `peek` and are held or stay mapped;
+        // lengths are the shortest of all. Another process that takes its window back may write there meanwhile: any bits are
+        // values of every element type, and what comes of them is thrown away below.
         unsafe { self.store(instruction, destination, done, len) };
+        for piece in &self.pieces {
+            if piece.lent == Lent::Window && links.inbox(piece.inbox).is_revoked() {
+                release(&self.pieces, links);
+                return Err(gave_up(links.peer_of_inbox(piece.inbox)));
+            }
+        }
         for piece in &self.pieces {
             links.inbox(piece.inbox).take(len, piece.record_len, piece.lent);
         }
@@ -363,6 +380,11 @@ impl Runner {
         Ok(moved)
     }
 
+    /// The front of what has come where the program expects something. Not for the fast path.
+    pub fn came(&self, links: &mut Links) -> Option<Head> {
+        self.inboxes.iter().find_map(|inbox| Some(links.inbox(*inbox).peek().ok()??.head))
+    }
+
     /// Where the run stands and whom it waits for. Not for the fast path.
     pub fn standing(&self, links: &mut Links) -> Standing {
         let mut standing = Standing::default();
@@ -379,8 +401,12 @@ impl Runner {
             }
         }
         for (outgoing, (name, posts)) in self.outboxes.iter().zip(&self.lowered.outboxes) {
-            let is_stuck = posts.get(outgoing.next).is_some_and(|post| self.ready_bytes(post) > outgoing.sent);
-            if is_stuck || !outgoing.last_loan_is_back(links) {
+            let stuck = posts.get(outgoing.next).filter(|post| self.ready_bytes(post) > outgoing.sent);
+            if let Some(post) = stuck.filter(|_| self.lanes_are_done()) {
+                // All that is left is to send.
+                (standing.step, standing.bytes) = (post.instruction as u32, outgoing.sent);
+            }
+            if stuck.is_some() || !outgoing.last_loan_is_back(links) {
                 standing.waits_for.push(name.peer);
             }
         }
@@ -389,9 +415,8 @@ impl Runner {
         standing
     }
 
-    /// Descriptors on which bytes or room for bytes are waited for now; none that could be ready without helping.
-    pub fn descriptors(&self, links: &mut Links, into: &mut Vec<libc::pollfd>) {
-        into.clear();
+    /// Adds the descriptors on which bytes or room for bytes are waited for now; none that could be ready without helping.
+    pub fn add_descriptors(&self, links: &mut Links, into: &mut Vec<libc::pollfd>) {
         for (lane, steps) in self.lanes.iter().zip(&self.lowered.lanes) {
             for source in steps.get(lane.next).map_or(&[][..], |instruction| &instruction.sources) {
                 if let Source::Inbox(index) = *source
@@ -433,12 +458,29 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     }
 }
 
+/// Gives back what is held of these pieces, none of which is taken: their senders would wait for ever to take them back.
 #[cold]
-fn mismatch(peer: Rank, came: Head, expected: Head) -> Error {
-    let what = if came.fingerprint == expected.fingerprint {
-        format!("rank {peer} sends {} bytes where {} are expected", came.message_bytes, expected.message_bytes)
-    } else {
-        format!("rank {peer} is in another call")
-    };
-    Error::new(ErrorKind::Mismatch, what).with_peer(peer)
+fn release(pieces: &[Piece], links: &mut Links) {
+    for held in pieces.iter().filter(|piece| piece.lent == Lent::Address) {
+        links.inbox(held.inbox).release();
+    }
+}
+
+/// A peer has taken back what it had lent. The next poll finds the same.
+#[cold]
+fn gave_up(peer: Rank) -> Error {
+    Error::new(ErrorKind::Aborted, format!("rank {peer} gave up on the operation")).with_peer(peer)
+}
+
+#[cold]
+fn mismatch(rank: Rank, peer: Rank, came: Head, expected: Head) -> Error {
+    if came.fingerprint == expected.fingerprint {
+        let (came, expected) = (came.message_bytes, expected.message_bytes);
+        let what = format!("rank {peer} sends {came} bytes where rank {rank} expects {expected}");
+        let remedy = format!("give counts that agree on ranks {rank} and {peer}");
+        return Error::new(ErrorKind::Mismatch, what).with_peer(peer).remedy(remedy);
+    }
+    Error::new(ErrorKind::Mismatch, format!("rank {peer} is in another call than rank {rank}"))
+        .with_peer(peer)
+        .remedy("make the same calls in the same order, with the same arguments, on every rank")
 }

@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 fn run_rank(rank: Rank, arena: &Arc<Arena>, checked: &Checked) {
     let start = Instant::now();
     let path = |peer: Rank| (peer != rank).then(|| Path::Arena { arena: arena.clone(), own: rank, peer });
-    let connect = Box::new(|peer, _, _, _: &dyn Fn() -> _| unreachable!("nobody dials rank {peer}"));
+    let connect = Arc::new(|peer, _, _, _: &dyn Fn() -> _| unreachable!("nobody dials rank {peer}"));
     let mut links = Links::new(rank, (0..RANKS).map(path).collect(), connect);
     let lowered = lower(checked, rank, &Counts::Even(ELEMENTS as u64), 4, false);
     let hope = Hope { deadline: start + LIMIT, hopeless: &|_| None };
@@ -34,11 +34,13 @@ fn run_rank(rank: Rank, arena: &Arc<Arena>, checked: &Checked) {
     let mut runner = Runner::new(lowered, Some(kernel), 4, inboxes, outboxes);
     let mut input = vec![0u32; ELEMENTS];
     let mut output = vec![0u32; ELEMENTS];
+    let mut scratch = vec![0u8; runner.scratch_bytes()];
     for round in 0..ROUNDS {
         let value = |rank: usize, index: usize| (rank as u32 + 1) * (round + index as u32);
         input.iter_mut().enumerate().for_each(|(index, element)| *element = value(rank, index));
-        let memory = Memory::new(input.as_ptr().cast(), output.as_mut_ptr().cast());
-        // SAFETY: both buffers are of the lowered size, and left alone until the run is done.
+        let scratch = scratch.as_mut_ptr();
+        let memory = Memory { scratch, ..Memory::new(input.as_ptr().cast(), output.as_mut_ptr().cast()) };
+        // SAFETY: the buffers are of the lowered size, and left alone until the run is done.
         unsafe { runner.begin(memory, round) };
         while !runner.poll(&mut links).unwrap() {
             assert!(start.elapsed() < LIMIT, "rank {rank} waits in round {round}");
@@ -51,7 +53,7 @@ fn run_rank(rank: Rank, arena: &Arc<Arena>, checked: &Checked) {
 
 /// An arena per algorithm: new links on used rings would count from the beginning.
 fn run_worlds(new_arena: impl Fn() -> Arc<Arena>) {
-    let problem = Problem { collective: Collective::AllReduce, ranks: RANKS, root: 0, uneven: false, tiles: 1 };
+    let problem = Problem::new(Collective::AllReduce, RANKS);
     let registered = ["two_shot", "ring", "recursive_doubling", "double_tree"];
     let registered = registered.map(|algorithm| Selector::prove(algorithm, problem).unwrap());
     // Its lanes wait for each other, as no registered plan's do.

@@ -138,54 +138,116 @@ pub enum Counts {
     Pairwise { input: Vec<u64>, output: Vec<u64> },
 }
 
+impl Counts {
+    /// The even counts of a collective of so many elements by the convention of nccl-tests, as near below as can be.
+    pub fn of_elements(collective: Collective, ranks: usize, elements: u64) -> Counts {
+        match collective.even() {
+            Collective::AllReduce
+            | Collective::Broadcast
+            | Collective::Reduce
+            | Collective::Barrier
+            | Collective::SendRecv => Counts::Even(elements),
+            _ => Counts::Even(elements / ranks as u64),
+        }
+    }
+}
+
 /// Where each chunk of each buffer of one rank lies, in elements.
 #[derive(Clone, Debug)]
 pub struct Extents {
-    input: Vec<u64>,
-    output: Vec<u64>,
-    scratch: Vec<u64>,
+    input: Offsets,
+    output: Offsets,
+    scratch: Offsets,
+}
+
+/// Where the chunks of one buffer begin.
+#[derive(Clone, Debug)]
+enum Offsets {
+    /// Block after block of even counts: computed, since a world of half a million ranks has as many blocks.
+    Even { elements: u64, blocks: u64, tiles: u64, chunks: u64 },
+    /// One more than there are chunks: the last is the end.
+    Listed(Vec<u64>),
+}
+
+impl Offsets {
+    fn of(grid: &Grid, counts: &Counts, rank: Rank, buffer: Buffer) -> Offsets {
+        let chunks = grid.chunks(rank, buffer);
+        let (tiles, blocks) = (u64::from(grid.tiles), u64::from(chunks / grid.tiles));
+        let elements = match (grid.collective, counts) {
+            (Collective::Barrier, _) => blocks,
+            (Collective::AllReduce | Collective::Broadcast | Collective::Reduce, Counts::Even(count)) => *count,
+            (_, Counts::Even(count)) => *count * blocks,
+            _ => {
+                return Offsets::listed(
+                    grid,
+                    counts,
+                    rank,
+                    (0..chunks).map(|index| grid.chunk_id(rank, buffer, index, &[])),
+                );
+            }
+        };
+        Offsets::Even { elements, blocks, tiles, chunks: u64::from(chunks) }
+    }
+
+    fn listed(grid: &Grid, counts: &Counts, rank: Rank, chunks: impl Iterator<Item = ChunkId>) -> Offsets {
+        let mut offset = 0;
+        let ends = chunks.map(|chunk| {
+            offset += chunk_elements(grid, counts, rank, chunk);
+            offset
+        });
+        Offsets::Listed(std::iter::once(0).chain(ends).collect())
+    }
+
+    /// Where chunk `index` begins; of the number of chunks, the end of the last.
+    fn start(&self, index: u32) -> u64 {
+        match self {
+            Offsets::Listed(offsets) => offsets[index as usize],
+            Offsets::Even { chunks: 0, .. } => 0,
+            Offsets::Even { elements, chunks, .. } if u64::from(index) == *chunks => *elements,
+            Offsets::Even { elements, blocks, tiles, .. } => {
+                let (block, tile) = (u64::from(index) / tiles, u64::from(index) % tiles);
+                let block = split(*elements, *blocks, block);
+                block.start + split(block.end - block.start, *tiles, tile).start
+            }
+        }
+    }
+
+    fn end(&self) -> u64 {
+        match self {
+            Offsets::Listed(offsets) => *offsets.last().expect("offsets start with 0"),
+            Offsets::Even { chunks, .. } => self.start(*chunks as u32),
+        }
+    }
 }
 
 impl Extents {
     pub fn new(plan: &Plan, program: &Program, rank: Rank, counts: &Counts) -> Extents {
         let grid = plan.grid();
-        let offsets = |buffer: Buffer, chunks: u32| {
-            let mut offset = 0;
-            let mut offsets = vec![0];
-            for index in 0..chunks {
-                let chunk = grid.chunk_id(rank, buffer, index, &program.scratch);
-                offset += chunk_elements(&grid, counts, rank, chunk);
-                offsets.push(offset);
-            }
-            offsets
-        };
         Extents {
-            input: offsets(Buffer::Input, grid.chunks(rank, Buffer::Input)),
-            output: offsets(Buffer::Output, grid.chunks(rank, Buffer::Output)),
-            scratch: offsets(Buffer::Scratch, program.scratch.len() as u32),
+            input: Offsets::of(&grid, counts, rank, Buffer::Input),
+            output: Offsets::of(&grid, counts, rank, Buffer::Output),
+            scratch: Offsets::listed(&grid, counts, rank, program.scratch.iter().copied()),
+        }
+    }
+
+    fn offsets(&self, buffer: Buffer) -> &Offsets {
+        match buffer {
+            Buffer::Input => &self.input,
+            Buffer::Output => &self.output,
+            Buffer::Scratch => &self.scratch,
         }
     }
 
     /// The elements of a span in round `round` of its repeat.
     pub fn range(&self, span: &Span, round: u32) -> Range<u64> {
-        let offsets = match span.buffer {
-            Buffer::Input => &self.input,
-            Buffer::Output => &self.output,
-            Buffer::Scratch => &self.scratch,
-        };
-        let start = (span.start + round * span.stride) as usize;
-        offsets[start]..offsets[start + span.len as usize]
+        let offsets = self.offsets(span.buffer);
+        let start = span.start + round * span.stride;
+        offsets.start(start)..offsets.start(start + span.len)
     }
 
     /// Elements of the whole buffer.
     pub fn total(&self, buffer: Buffer) -> u64 {
-        *match buffer {
-            Buffer::Input => &self.input,
-            Buffer::Output => &self.output,
-            Buffer::Scratch => &self.scratch,
-        }
-        .last()
-        .expect("offsets start with 0")
+        self.offsets(buffer).end()
     }
 }
 
@@ -232,6 +294,26 @@ mod tests {
                     next = range.end;
                 }
                 assert_eq!(next, count);
+            }
+        }
+    }
+
+    #[test]
+    fn computed_places_are_those_of_the_chunks_one_after_the_other() {
+        for collective in Collective::ALL.into_iter().filter(|one| !one.is_uneven()) {
+            for (ranks, tiles, count) in [(1, 1, 0), (3, 1, 7), (4, 3, 2), (5, 4, 1001)] {
+                let problem = Problem { tiles, root: ranks - 1, ..Problem::new(collective, ranks) };
+                let grid = Grid::new(&problem, 6);
+                for (rank, buffer) in (0..ranks).flat_map(|rank| [(rank, Buffer::Input), (rank, Buffer::Output)]) {
+                    let counts = Counts::Even(count);
+                    let chunks = grid.chunks(rank, buffer);
+                    let ids = (0..chunks).map(|index| grid.chunk_id(rank, buffer, index, &[]));
+                    let (listed, computed) =
+                        (Offsets::listed(&grid, &counts, rank, ids), Offsets::of(&grid, &counts, rank, buffer));
+                    let what = format!("{collective}, {ranks} ranks, {tiles} tiles, {count} elements, {buffer:?}");
+                    assert!((0..=chunks).all(|index| listed.start(index) == computed.start(index)), "{what}");
+                    assert_eq!(listed.end(), computed.end(), "{what}");
+                }
             }
         }
     }

@@ -1,7 +1,8 @@
 //! The closed-form price of a plan on a host: hops, messages, bytes sent, bytes touched locally.
 
+use super::Promise;
 use super::check::Facts;
-use super::{Plan, Promise};
+use super::chunk::Grid;
 use crate::topology::host::Constants;
 
 /// The time of a collective of `bytes` (nccl-tests convention), in its two parts.
@@ -51,8 +52,7 @@ impl Work {
 
 /// Latency: every hop of the longest chain, and every further message of the busiest sender. Bandwidth: the chunks of the busiest
 /// rank, and, of a pipeline, those that pass before its last stage has anything to do.
-pub fn price(plan: &Plan, work: &Work, constants: &Constants, bytes: u64) -> Price {
-    let grid = plan.grid();
+pub fn price(grid: &Grid, work: &Work, constants: &Constants, bytes: u64) -> Price {
     let chunk_bytes = bytes as f64 / f64::from(grid.blocks * grid.tiles);
     let fill = if grid.tiles > 1 { work.hops } else { 0.0 };
     let moved_ns = (work.chunks_moved + fill) * constants.ns_per_byte;

@@ -11,9 +11,8 @@ pub use validate::Misfit;
 
 use super::check::Checked;
 use super::chunk::{Counts, Extents};
-use super::{Buffer, Move, Operand, Program, Reduction, Span, Step};
-use crate::transport::LinkName;
-use crate::types::{Collective, Rank};
+use super::{Buffer, Move, Operand, Program, Reduction, Span, Step, Through};
+use crate::types::{Collective, LinkName, Rank};
 use std::ops::Range;
 
 /// A place in one of the three memories, in bytes.
@@ -61,6 +60,8 @@ pub struct Instruction {
     /// Outboxes that have a post of this instruction.
     pub outboxes: Vec<usize>,
     pub bytes: u64,
+    /// What the move says; executors that pass messages need not look.
+    pub through: Through,
 }
 
 impl Instruction {
@@ -75,6 +76,7 @@ impl Instruction {
             copies: Vec::new(),
             outboxes: Vec::new(),
             bytes: 0,
+            through: Through::Messages,
         }
     }
 }
@@ -209,6 +211,8 @@ impl Lowering<'_> {
     fn lower_step(&mut self, step: &Step) -> usize {
         match step {
             Step::Move(one) => self.lower_move(one, 0),
+            // Not even four billion rounds of nothing take time.
+            Step::Repeat { body, .. } if body.is_empty() => {}
             Step::Repeat { count, body } => {
                 for round in 0..*count {
                     body.iter().for_each(|one| self.lower_move(one, round));
@@ -271,9 +275,17 @@ impl Lowering<'_> {
         }
         let reduction = one.reduction;
         let destination = if pure_send { None } else { destination };
-        let after = None;
-        let lowered =
-            Instruction { after, awaits, reduction, sources, destination, copies, outboxes: outboxes.clone(), bytes };
+        let lowered = Instruction {
+            after: None,
+            awaits,
+            reduction,
+            sources,
+            destination,
+            copies,
+            outboxes: outboxes.clone(),
+            bytes,
+            through: one.through,
+        };
         self.push(lowered);
         if rendezvous {
             let awaits = outboxes

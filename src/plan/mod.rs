@@ -26,9 +26,14 @@ pub mod chunk;
 pub mod cost;
 pub mod lower;
 pub mod msccl;
+pub mod price;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod sequence;
+pub mod simulate;
 pub mod text;
 
+use crate::topology::Layout;
 use crate::types::{Collective, Rank};
 use std::fmt;
 use std::sync::Arc;
@@ -82,6 +87,19 @@ pub struct Move {
     pub reduction: Option<Reduction>,
     pub sources: Vec<Operand>,
     pub destinations: Vec<Operand>,
+    pub through: Through,
+}
+
+/// Who folds and copies what passes between ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Through {
+    /// The ranks themselves: each message has its own bytes on the way.
+    #[default]
+    Messages,
+    /// The switch of the domain, where it can (NVLS): messages received by one fold reach the rank as one, and messages sent by one
+    /// move leave it as one. What the plan does is the same, and the checker does not look; the price is not. Where there is no
+    /// such switch the move runs by messages.
+    Switch,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -131,6 +149,18 @@ pub struct Problem {
     pub uneven: bool,
     /// Into how many tiles a block is cut for pipelining; algorithms that don't pipeline are asked with 1.
     pub tiles: u32,
+    /// Which ranks share a domain. A plan is right whatever it says; what it says is what hierarchical plans follow.
+    pub layout: Layout,
+    /// Whether the switch of every domain folds and copies what passes it ([`Through::Switch`]), so that plans which count on it
+    /// are worth their price. They are right in any case.
+    pub switch: bool,
+}
+
+impl Problem {
+    /// Root 0, even blocks, one tile, no domains, no switch.
+    pub fn new(collective: Collective, ranks: usize) -> Problem {
+        Problem { collective, ranks, root: 0, uneven: false, tiles: 1, layout: Layout::Flat, switch: false }
+    }
 }
 
 /// What a plan asks of a call beyond its problem. The plans of the registry ask nothing; those of other programs may.
@@ -152,6 +182,8 @@ pub struct Plan {
     /// [`chunk::Grid`].
     pub blocks: u32,
     pub demands: Demands,
+    /// What it is composed of, if it is: see [`check::compose`].
+    parts: Arc<[Part]>,
     program: Arc<dyn Fn(Rank) -> Program + Send + Sync>,
 }
 
@@ -163,13 +195,23 @@ impl Plan {
         blocks: u32,
         program: impl Fn(Rank) -> Program + Send + Sync + 'static,
     ) -> Plan {
-        let demands = Demands::default();
-        Plan { algorithm: algorithm.to_owned(), problem, blocks, demands, program: Arc::new(program) }
+        let (demands, parts) = (Demands::default(), Arc::new([]));
+        Plan { algorithm: algorithm.to_owned(), problem, blocks, demands, parts, program: Arc::new(program) }
     }
 
     /// The plan for calls that are as it demands.
     pub fn demanding(self, demands: Demands) -> Plan {
         Plan { demands, ..self }
+    }
+
+    /// The plan, known to be composed of these parts in this order by the rule of [`check::compose`].
+    pub fn composed_of(self, parts: Vec<Part>) -> Plan {
+        Plan { parts: parts.into(), ..self }
+    }
+
+    /// What the plan is composed of; empty if it is not composed.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     /// What `rank` does.
@@ -182,6 +224,23 @@ impl Plan {
         let equal_chunks = self.demands.equal_chunks;
         chunk::Grid { equal_chunks, ..chunk::Grid::new(&self.problem, self.blocks) }
     }
+}
+
+/// A stage of a composed plan: in every group of some ranks (a domain, a rail) a factor's plan runs, its ranks and chunks renamed.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// One factor for each kind of group.
+    pub factors: Vec<Plan>,
+    /// How many chunks of the whole's tile one chunk of the factor is, at most.
+    pub chunks: u64,
+    /// Whether what is one message of the factor is one of the whole; else each chunk of the whole travels by itself.
+    pub joins: bool,
+    /// Of how many groups a rank is a member, at most, and how many groups there are.
+    pub runs: u64,
+    pub groups: u64,
+    /// Whether one hop of the stage passes beside the stages of other tiles: its first sends are brought forward, or its last receipts
+    /// put off.
+    pub overlaps: bool,
 }
 
 impl fmt::Debug for Plan {
@@ -215,6 +274,31 @@ pub struct Promise {
     pub chunks_received: u64,
 }
 
+/// A part of a plan as its price sees it: what passes the ports of the busiest rank while a chain of messages goes on.
+///
+/// Stages follow each other, or overlap tile by tile where the plan pipelines. Within a stage domain and network are busy at the same
+/// time: what stays in a domain and what crosses don't wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Stage {
+    /// Messages on the stage's longest chain that stay in their domain, and that cross to another.
+    pub hops: u32,
+    pub crossing_hops: u32,
+    /// Chunks, all tiles of them, that pass the port into the domain of the rank that has most, in the direction that has most.
+    /// What a switch folds or copies passes a port once.
+    pub chunks: u64,
+    /// The same at a rank's way out to other domains.
+    pub crossing_chunks: u64,
+    /// Chunks that are added up or copied by the rank that does most.
+    pub local_chunks: u64,
+    /// Messages that the busiest rank sends in this stage.
+    pub messages: u64,
+    /// Each rank works on one tile while the next in the chain works on the one before (chains, trees): the last has nothing to do
+    /// until the first tile has passed all hops.
+    pub pipelined: bool,
+    /// Who folds and copies what stays in the domain.
+    pub through: Through,
+}
+
 /// Short hands for algorithms.
 pub mod build {
     use super::*;
@@ -245,7 +329,7 @@ pub mod build {
     }
 
     pub fn copy(source: Operand, destinations: impl Into<Vec<Operand>>) -> Move {
-        Move { reduction: None, sources: vec![source], destinations: destinations.into() }
+        Move { reduction: None, sources: vec![source], destinations: destinations.into(), through: Through::Messages }
     }
 
     pub fn reduce(
@@ -253,6 +337,11 @@ pub mod build {
         sources: impl Into<Vec<Operand>>,
         destinations: impl Into<Vec<Operand>>,
     ) -> Move {
-        Move { reduction: Some(reduction), sources: sources.into(), destinations: destinations.into() }
+        Move {
+            reduction: Some(reduction),
+            sources: sources.into(),
+            destinations: destinations.into(),
+            through: Through::Messages,
+        }
     }
 }

@@ -17,8 +17,9 @@
 //! lanes, one line per step: `copy`, `reduce` (a partial fold) or `finish` (a final one), sources, an arrow, destinations.
 //! A span is `output[3]`, `output[3..5]` for the chunks 3 and 4, `output[3..5 by 2]` if it moves on by 2 chunks per round of a repeat;
 //! a message is `peer 1`, or `peer 1:4` on channel 4. Before its lanes a rank may have `scratch 0 1 1`: as which chunks its scratch
-//! slots are sized. `repeat 8` and `end` enclose moves; `wait 1:4` waits for step 4 of lane 1 of the same rank. What a plan demands of calls
-//! ends the first line: `equal` chunks, input and output `apart`. Indentation and empty lines don't matter; `#` begins a comment.
+//! slots are sized. `repeat 8` and `end` enclose moves; `wait 1:4` waits for step 4 of lane 1 of the same rank. A move that the switch of a
+//! domain may carry out ends in `through switch`. What a plan demands of calls ends the first line: `equal` chunks, input and output
+//! `apart`. Indentation and empty lines don't matter; `#` begins a comment.
 //!
 //! ```
 //! let text = "\
@@ -39,7 +40,7 @@ pub(crate) mod tests;
 
 pub use parse::{TextError, parse};
 
-use super::{Buffer, Demands, Lane, Move, Operand, Plan, Program, Reduction, Span, Step};
+use super::{Buffer, Demands, Lane, Move, Operand, Plan, Program, Reduction, Span, Step, Through};
 use std::fmt;
 
 /// Shows a plan as text, see [the module](self). Costs what the plan's programs cost, for one rank after the other.
@@ -136,7 +137,11 @@ impl fmt::Display for Move {
         })?;
         write_operands(f, &self.sources)?;
         f.write_str(" ->")?;
-        write_operands(f, &self.destinations)
+        write_operands(f, &self.destinations)?;
+        match self.through {
+            Through::Messages => Ok(()),
+            Through::Switch => f.write_str(" through switch"),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a host's transports cost: four constants each, measured, with their birthplace.
 
-use crate::transport::TransportKind;
+use crate::types::TransportKind;
 use serde::{Deserialize, Serialize};
 
 /// The cost of messages among the ranks of a communicator.

@@ -5,6 +5,8 @@ mod check;
 mod check_file;
 mod doctor;
 mod launch;
+mod machines;
+mod plan;
 mod terminal;
 
 use std::fs;

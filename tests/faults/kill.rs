@@ -6,8 +6,18 @@ use std::collections::HashSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-const COLLECTIVES: [&str; 9] =
-    ["all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "gather", "scatter", "all_to_all", "barrier"];
+const COLLECTIVES: [&str; 10] = [
+    "all_reduce",
+    "all_gather",
+    "reduce_scatter",
+    "broadcast",
+    "reduce",
+    "gather",
+    "scatter",
+    "all_to_all",
+    "barrier",
+    "send_recv",
+];
 
 #[test]
 fn survivors_of_a_kill_name_the_victim() {
@@ -19,7 +29,8 @@ fn survivors_of_a_kill_name_the_victim() {
         let victim = chance.below(ranks);
         let collective = COLLECTIVES[number % COLLECTIVES.len()];
         let count = *chance.pick(&[1, 7, 1000, 65_537, 400_000]);
-        let transport = ["shm", "tcp"][number % 2];
+        // Each collective over both in turn.
+        let transport = ["shm", "tcp"][(number + number / COLLECTIVES.len()) % 2];
         let root = chance.below(ranks);
         let call = format!("{collective} f32 sum {count} {root}");
         let what = format!("kill {number}: rank {victim} of {ranks} in `{call}` over {transport}");

@@ -133,6 +133,33 @@ fn processes_learn_of_different_calls() {
     }
 }
 
+/// The counts of an uneven all-to-all are each rank's own affair, so only the bytes show that they do not fit.
+#[test]
+fn counts_that_do_not_fit_are_named_on_both_sides() {
+    let communicators = Communicator::builder().timeout(Duration::from_secs(50)).local(2).unwrap();
+    let errors: Vec<Error> = std::thread::scope(|scope| {
+        let run = |mut communicator: Communicator| {
+            scope.spawn(move || {
+                // Rank 0 sends three elements, rank 1 expects two.
+                let (to, from) = if communicator.rank() == 0 { ([1, 3], [1, 1]) } else { ([1, 1], [2, 1]) };
+                let (input, mut output) =
+                    (vec![0f32; to.iter().sum::<u64>() as usize], vec![0f32; from.iter().sum::<u64>() as usize]);
+                let result = communicator.all_to_all_v(&input, &to, &mut output, &from);
+                // Whoever has all it expects learns at its next call.
+                result.and_then(|()| communicator.barrier()).expect_err("it can't succeed")
+            })
+        };
+        let threads: Vec<_> = communicators.into_iter().map(run).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for error in errors {
+        assert!(error.is_mismatch(), "{error}");
+        assert_eq!(error.message(), "rank 0 sends 12 bytes where rank 1 expects 8", "{error}");
+        assert_eq!(error.operation(), Some("all_to_all_v"), "{error}");
+        assert!(error.to_string().contains("give counts that agree on ranks 1 and 0"), "{error}");
+    }
+}
+
 #[test]
 fn a_call_that_differs_in_its_buffers_alone_is_no_mismatch() {
     // The root of a broadcast has one buffer, as all others; with 0 elements nothing travels at all.

@@ -137,7 +137,7 @@ impl Case {
 
 pub fn problem(collective: Collective, ranks: usize, root: Rank, tiles: u32) -> Problem {
     let root = if collective.has_root() { root } else { 0 };
-    Problem { collective: collective.even(), ranks, root, uneven: collective.is_uneven(), tiles }
+    Problem { root, uneven: collective.is_uneven(), tiles, ..Problem::new(collective.even(), ranks) }
 }
 
 fn base_seed() -> u64 {

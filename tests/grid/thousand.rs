@@ -29,7 +29,7 @@ fn a_world_of_a_thousand_threads() {
 #[test]
 fn no_rank_leaves_a_barrier_before_all_have_come() {
     const RANKS: usize = 5;
-    let fits = |collective| Problem { collective, ranks: RANKS, root: 0, uneven: false, tiles: 1 };
+    let fits = |collective| Problem::new(collective, RANKS);
     let names = registry().iter().filter(|one| one.fits(&fits(Collective::Barrier)).is_ok()).map(|one| one.name());
     for name in names {
         let come = AtomicUsize::new(0);

@@ -11,7 +11,7 @@ use unisono::{Collective, Communicator, ReduceOp};
 #[test]
 fn lowered_offsets_pass_four_gibi() {
     let (ranks, count, element_bytes) = (3, (1u64 << 33) + 5, 8);
-    let problem = Problem { collective: Collective::AllGather, ranks, root: 0, uneven: false, tiles: 1 };
+    let problem = Problem::new(Collective::AllGather, ranks);
     let checked = check(&algorithm::find("ring").unwrap().plan(&problem)).unwrap();
     for rank in 0..ranks {
         let lowered = lower(&checked, rank, &Counts::Even(count), element_bytes, false);

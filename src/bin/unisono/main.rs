@@ -5,13 +5,19 @@
 
 mod arguments;
 mod bench;
+mod bound;
 mod check;
 mod doctor;
 mod failure;
 mod launch;
+mod machine;
+mod machines;
 mod os;
 mod output;
+mod plan;
+mod simulate;
 mod size;
+mod topology;
 
 use clap::Parser;
 use failure::Failure;
@@ -28,9 +34,14 @@ struct CommandLine {
 #[derive(clap::Subcommand)]
 enum Subcommand {
     Bench(Box<bench::Arguments>),
+    Bound(bound::Arguments),
     Check(check::Arguments),
     Doctor(doctor::Arguments),
     Launch(launch::Arguments),
+    Plan(Box<plan::Arguments>),
+    Simulate(Box<simulate::Arguments>),
+    Machines(machines::Arguments),
+    Topology(topology::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -45,8 +56,13 @@ fn run() -> Result<u8, Failure> {
     }
     match line.command {
         Subcommand::Bench(arguments) => arguments.run(),
+        Subcommand::Bound(arguments) => arguments.run(),
         Subcommand::Check(arguments) => arguments.run(),
         Subcommand::Doctor(arguments) => arguments.run(),
         Subcommand::Launch(arguments) => arguments.run(),
+        Subcommand::Plan(arguments) => arguments.run(),
+        Subcommand::Simulate(arguments) => arguments.run(),
+        Subcommand::Machines(arguments) => arguments.run(),
+        Subcommand::Topology(arguments) => arguments.run(),
     }
 }

@@ -16,6 +16,11 @@ impl Output {
         Ok(writeln!(self.0, "{text}")?)
     }
 
+    /// Text that has its own ends of lines.
+    pub fn text(&mut self, text: &str) -> Result<(), Failure> {
+        Ok(self.0.write_all(text.as_bytes())?)
+    }
+
     /// One object on one line.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         serde_json::to_writer(&mut self.0, value).map_err(io::Error::from)?;

@@ -75,13 +75,16 @@ impl Simulation {
         let context = Arc::new(Context::new(None, scenario.constants));
         let member = |rank| {
             let path = |peer: Rank| (peer != rank).then(|| Path::Faulty(network.clone()));
-            let connect = Box::new(|peer, _, _, _: &dyn Fn() -> _| unreachable!("nobody dials rank {peer}"));
-            let links = Links::new(rank, (0..scenario.ranks).map(path).collect(), connect);
+            let connect = Arc::new(|peer, _, _, _: &dyn Fn() -> _| unreachable!("nobody dials rank {peer}"));
+            let paths: Vec<Option<Path>> = (0..scenario.ranks).map(path).collect();
+            let transports = paths.iter().map(|path| path.as_ref().map(Path::kind)).collect();
+            let links = Links::new(rank, paths, connect);
             let everyone = (0..scenario.ranks).collect();
             let time = Clock::Virtual(clock.clone());
-            let control = Control::new(0, rank, everyone, Outlet::Hub(hub.clone()), time);
+            let control = Control::new(0, rank, everyone, transports, Outlet::Hub(hub.clone()), time);
             let patience = Patience::for_ranks(1, Progress::Caller, false);
-            let engine = Engine::new(rank, links, control, None, patience, context.clone(), Diagnostics::default());
+            let mut engine = Engine::new(rank, links, control, None, patience, context.clone(), Diagnostics::default());
+            engine.layout = scenario.layout;
             Member { rank, engine: Some(engine), outcomes: Vec::new() }
         };
         let members = (0..scenario.ranks).map(member).collect();

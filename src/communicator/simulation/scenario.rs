@@ -2,7 +2,9 @@
 
 use crate::algorithm;
 use crate::communicator::call::Call;
+use crate::plan::Problem;
 use crate::plan::chunk::Counts;
+use crate::topology::Layout;
 use crate::topology::host::Constants;
 use crate::transport::faulty::{Fault, Random, Weather, What};
 use crate::types::{Collective, DType, Rank, ReduceOp};
@@ -30,6 +32,8 @@ const COUNTS: [u64; 8] = [0, 1, 2, 7, 64, 97, 1000, 4099];
 pub struct Scenario {
     pub seed: u64,
     pub ranks: usize,
+    /// Which ranks are taken to share a host: it makes no difference but to plans.
+    pub layout: Layout,
     /// In the order in which all ranks make them.
     pub operations: Vec<Operation>,
     /// Not of any machine: they only make selection cut plans into many tiles or few.
@@ -51,9 +55,11 @@ impl Scenario {
     pub fn sound(seed: u64) -> Scenario {
         let mut random = Random(seed);
         let ranks = 2 + random.below(8) as usize;
+        let layouts = [Layout::Flat, Layout::Blocks(2), Layout::Blocks(3), Layout::Interleaved(2)];
+        let layout = layouts[random.below(layouts.len() as u64) as usize];
         let calls = 1 + random.below(3);
         let latency_ns = [1.0, 1e5][random.below(2) as usize];
-        let operations: Vec<_> = (0..calls).map(|_| Operation::seeded(&mut random, ranks)).collect();
+        let operations: Vec<_> = (0..calls).map(|_| Operation::seeded(&mut random, ranks, layout)).collect();
         let mut weather = Weather::seeded(&mut random);
         // Large buffers in crumbs take long and show nothing new.
         let largest = operations.iter().map(|one| one.buffer_bytes(ranks)).max().unwrap_or(0);
@@ -62,6 +68,7 @@ impl Scenario {
         Scenario {
             seed,
             ranks,
+            layout,
             operations,
             constants: Constants { latency_ns, message_ns: latency_ns / 4.0, ns_per_byte: 1.0, local_ns_per_byte: 0.5 },
             weather,
@@ -99,7 +106,7 @@ impl Operation {
         Operation { seed, call, in_place: false }
     }
 
-    fn seeded(random: &mut Random, ranks: usize) -> Operation {
+    fn seeded(random: &mut Random, ranks: usize, layout: Layout) -> Operation {
         let collective = COLLECTIVES[random.below(COLLECTIVES.len() as u64) as usize];
         let count = |random: &mut Random| COUNTS[random.below(COUNTS.len() as u64) as usize];
         let counts = match collective {
@@ -120,7 +127,7 @@ impl Operation {
             in_place: collective == Collective::Barrier || collective == Collective::AllReduce && random.one_in(2),
             algorithm: None,
         };
-        let problem = call.problem(ranks);
+        let problem = Problem { switch: true, ..call.problem(ranks, layout) };
         let fitting: Vec<_> = algorithm::registry().iter().filter(|one| one.fits(&problem).is_ok()).collect();
         call.algorithm = Some(fitting[random.below(fitting.len() as u64) as usize].name());
         let in_place = call.in_place;

@@ -15,9 +15,9 @@ mod protobuf;
 mod tests;
 
 use super::check::Checked;
-use super::chunk::{Counts, Extents, Grid};
+use super::chunk::{Counts, Extents};
 use super::sequence::{Sequence, Turn};
-use super::{Buffer, Move, Operand, Plan, Program, Span, Step};
+use super::{Buffer, Move, Operand, Plan, Problem, Program, Span, Step};
 use crate::error::{Error, ErrorKind};
 use crate::types::{Collective, Rank};
 use protobuf::Message;
@@ -81,15 +81,15 @@ pub fn traces(checked: &Checked, bytes: u64, element_bytes: u64) -> Result<Vec<V
 
 /// Whole elements on every rank, and whole chunks where they must be equal.
 fn counts(plan: &Plan, bytes: u64, element_bytes: u64) -> Result<Counts, Error> {
-    let grid: Grid = plan.grid();
-    let parts = match plan.problem.collective.even() {
-        Collective::AllReduce | Collective::Broadcast | Collective::Reduce => 1,
-        _ => plan.problem.ranks as u64,
+    let Problem { collective, ranks, .. } = plan.problem;
+    let multiple = if plan.demands.equal_chunks { u64::from(plan.grid().chunks_of_count()) } else { 1 };
+    let count = match Counts::of_elements(collective, ranks, bytes / element_bytes) {
+        Counts::Even(count) => count / multiple * multiple,
+        counts => return Ok(counts),
     };
-    let multiple = if plan.demands.equal_chunks { u64::from(grid.chunks_of_count()) } else { 1 };
-    let count = bytes / parts / element_bytes / multiple * multiple;
-    if count == 0 && plan.problem.collective != Collective::Barrier {
-        let least = parts * element_bytes * multiple;
+    if count == 0 && collective != Collective::Barrier {
+        let least = (1..).find(|parts| Counts::of_elements(collective, ranks, *parts) == Counts::Even(1));
+        let least = least.unwrap_or(1) * element_bytes * multiple;
         let told = format!("{bytes} bytes are less than this plan can cut: it takes {least} or more");
         return Err(Error::new(ErrorKind::InvalidArgument, told));
     }

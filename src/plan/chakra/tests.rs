@@ -201,7 +201,7 @@ fn sum(trace: &Trace, kind: u64, attribute: &str) -> u64 {
 }
 
 fn problem(collective: Collective, ranks: usize) -> Problem {
-    Problem { collective, ranks, root: 0, uneven: false, tiles: 1 }
+    Problem::new(collective, ranks)
 }
 
 /// The textbook's figures: 2(N-1) messages of an N-th each, N-1 of them added.

@@ -255,6 +255,11 @@ pub enum Flaw {
         found: Box<Order>,
     },
 
+    /// Two ranks of a composed plan send and take different messages.
+    Composition {
+        rank: Rank,
+        peer: Rank,
+    },
     /// Wrong only when the output is the input's memory.
     InPlace(Box<Flaw>),
     /// What the plan is lowered to is wrong, at or about this instruction of a lane.
@@ -379,6 +384,9 @@ impl fmt::Display for Flaw {
                 write_order(f, found)?;
                 f.write_str(", declared is ")?;
                 write_order(f, declared)
+            }
+            Flaw::Composition { rank, peer } => {
+                write!(f, "rank {rank} and rank {peer} of the composed plan do not send what the other takes")
             }
             Flaw::InPlace(flaw) => write!(f, "in place: {flaw}"),
             Flaw::Lowered { rank, lane, instruction, wrong } => {

@@ -27,12 +27,19 @@ mod promised;
 pub(crate) mod tests;
 mod value;
 
+use super::code::bound;
 use super::{Checked, Flaw};
 use crate::plan::Problem;
 use crate::plan::chunk::Counts;
 use crate::plan::lower::{Lowered, Misfit, lower};
 use crate::types::{Collective, Rank};
 use std::fmt;
+
+/// What is proved: larger calls would show nothing new, and their proof takes more memory and time than there is.
+const MAX_RANKS: u64 = 1 << 10;
+const MAX_MOVES: u64 = 1 << 20;
+const MAX_ELEMENTS: u64 = 1 << 20;
+const MAX_CLOCK_WORK: u64 = 1 << 28;
 
 /// Proves what every rank's program is lowered to for a call: that outputs hold what the plan promises, added up in its
 /// order; that nothing is overwritten while a peer may read it, and no two lanes race; that messages match in bytes and none is
@@ -42,12 +49,15 @@ use std::fmt;
 /// has them in one memory. Takes time in proportion to elements times ranks: to be asked with small counts.
 ///
 /// # Errors
-/// The first [`Flaw::Lowered`] found.
+/// The first [`Flaw::Lowered`] found; [`Flaw::TooLarge`] for more than some 1,000 ranks or a million moves or elements.
 ///
 /// # Panics
 /// If `counts` has not one entry per rank.
 pub fn check_lowered(checked: &Checked, counts: &[Counts], element_bytes: u64, in_place: bool) -> Result<(), Flaw> {
+    bound("ranks", checked.plan().problem.ranks as u64, MAX_RANKS)?;
+    bound("moves", checked.facts().moves, MAX_MOVES)?;
     let programs = lower_all(checked, counts, element_bytes, in_place);
+    bound_work(&programs, element_bytes)?;
     run(checked, counts, element_bytes, &programs)
 }
 
@@ -84,6 +94,15 @@ fn small_counts(problem: &Problem, count: u64) -> Vec<Counts> {
         }
         _ => vec![Counts::Even(count); problem.ranks],
     }
+}
+
+/// Every element in memory has a record, and every element of a move looks at the clocks of all lanes.
+fn bound_work(programs: &[Lowered], element_bytes: u64) -> Result<(), Flaw> {
+    let bytes = |program: &Lowered| program.input_bytes + program.output_bytes + program.scratch_bytes;
+    bound("elements", programs.iter().map(bytes).sum::<u64>() / element_bytes, MAX_ELEMENTS)?;
+    let lanes: u64 = programs.iter().map(|program| program.lanes.len() as u64).sum();
+    let moved: u64 = programs.iter().flat_map(|program| &program.lanes).flatten().map(|one| one.bytes).sum();
+    bound("steps of clocks to compare", (moved / element_bytes).saturating_mul(lanes), MAX_CLOCK_WORK)
 }
 
 fn lower_all(checked: &Checked, counts: &[Counts], element_bytes: u64, in_place: bool) -> Vec<Lowered> {

@@ -12,6 +12,9 @@
 //!
 //! [`check_lowered`] proves, for given counts, what a proved plan is lowered to.
 //!
+//! [`prove`] takes the proof that suits a plan: whole, by the parts of which it is composed ([`compose`]), or by what it looks like from one
+//! rank, for plans that look alike from all ([`rotation`](self::rotation)).
+//!
 //! [`keeps_promise`] compares hops, chunks and the order of addition with what the algorithm says of itself.
 //!
 //! Proofs are over chunks whose sizes are left open, so they hold for every count. They take time linear in the moves
@@ -21,12 +24,15 @@
 //! right for executors that skip it and for those that don't.
 
 mod code;
+pub mod compose;
 mod flaw;
+mod limits;
 pub mod lowered;
 mod memory;
 mod outcome;
 mod place;
 mod race;
+mod rotation;
 mod rules;
 mod run;
 mod stuck;
@@ -37,6 +43,7 @@ mod value;
 
 pub(crate) use run::Completeness;
 
+pub use compose::prove;
 pub use flaw::{Flaw, Found, Inside, Link, Place, Spot, Wait};
 pub use lowered::{check_lowered, check_lowered_at};
 
@@ -44,6 +51,7 @@ use super::chunk::ChunkId;
 use super::{Buffer, Order, Plan, Promise};
 use crate::types::Rank;
 use code::Code;
+pub(crate) use limits::Limits;
 use std::sync::Arc;
 use value::{Value, Values};
 
@@ -96,8 +104,8 @@ impl Checked {
         &self.0.facts
     }
 
-    /// In which order the output chunk `chunk` of `rank` is added up; `None` where the collective reduces nothing or the rank has no
-    /// such chunk.
+    /// In which order the output chunk `chunk` of `rank` is added up; `None` where the collective reduces nothing, the rank has no
+    /// such chunk, or the proof was not of the whole plan.
     pub fn order(&self, rank: Rank, chunk: u32) -> Option<Order> {
         let sums = self.0.sums.as_ref()?;
         let value = sums.outputs.get(rank)?.get(chunk as usize)?;
@@ -116,8 +124,13 @@ impl std::fmt::Debug for Proof {
 /// # Errors
 /// The first [`Flaw`] found; [`Flaw::TooLarge`] for a plan whose proof would not fit in memory.
 pub fn check(plan: &Plan) -> Result<Checked, Flaw> {
-    let code = Code::new(plan)?;
-    let mut values = Values::new(&code.grid);
+    check_within(plan, &Limits::FULL)
+}
+
+/// [`check`] of plans up to some size.
+pub(crate) fn check_within(plan: &Plan, limits: &Limits) -> Result<Checked, Flaw> {
+    let code = Code::new(plan, limits)?;
+    let mut values = Values::new(&code.grid, limits);
     let (memory, tally) = run::run(&code, &mut values, false)?;
     outcome::check(&code, &values, &memory)?;
     let outputs = outcome::outputs(&code, &memory);
@@ -149,8 +162,8 @@ pub fn check(plan: &Plan) -> Result<Checked, Flaw> {
 /// Of every step, lane by lane and rank by rank, whether its results hold all contributions. For plans without repeats, all of
 /// whose folds are marked partial: it says which are final. `None` if the plan goes wrong before its end.
 pub(crate) fn completeness(plan: &Plan) -> Option<Vec<Completeness>> {
-    let code = Code::new(plan).ok()?;
-    run::completeness(&code, &mut Values::new(&code.grid)).ok()
+    let code = Code::new(plan, &Limits::FULL).ok()?;
+    run::completeness(&code, &mut Values::new(&code.grid, &Limits::FULL)).ok()
 }
 
 /// Compares a proved plan with what its algorithm says of it: hops, chunks sent and received, and for every chunk the order of

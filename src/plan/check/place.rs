@@ -41,6 +41,7 @@ impl Flaw {
             | Flaw::PromisedChunksSent { .. }
             | Flaw::PromisedChunksReceived { .. }
             | Flaw::PromisedOrder { .. }
+            | Flaw::Composition { .. }
             | Flaw::Lowered { .. } => None,
         }
     }

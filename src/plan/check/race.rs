@@ -16,11 +16,13 @@
 //! which every rank has a single lane need none of it. Where there are too many lanes for that, clocks are kept of each rank's own lanes:
 //! waits among them order as always, messages order nothing. What is then unordered is not called a race, but too large.
 
-use super::code::{Code, Lane, LaneId};
+use super::code::{Code, Lane, LaneId, bound};
+use super::flaw::Flaw;
+use super::limits::Limits;
 use crate::types::Rank;
 
-pub(super) const MAX_CLOCK_CELLS: usize = 1 << 27;
 const NONE: u32 = u32::MAX;
+const CLOCKS: &str = "clocks of lanes and messages side by side";
 
 /// What a clock says of the last move that is before.
 const STRONGLY: u32 = 1;
@@ -52,12 +54,15 @@ struct Reads {
 }
 
 pub(super) struct Races {
+    limits: Limits,
     /// Numbers in a row: of all lanes, or of a rank's.
     width: usize,
     /// For each lane the first that has a number in its row.
     first: Vec<LaneId>,
     /// Whether a row is of all lanes.
-    pub(super) sees_messages: bool,
+    sees_messages: bool,
+    /// Cells of clocks that were looked at.
+    work: u64,
     /// A row per lane.
     clocks: Vec<u32>,
     numbers: Vec<u32>,
@@ -72,24 +77,21 @@ pub(super) struct Races {
     free_read: u32,
 }
 
-/// There are too many lanes or messages to keep their clocks.
-pub(super) struct TooManyClocks;
-
 impl Races {
     /// `None` if there is nothing to watch: no rank has a second lane.
-    pub(super) fn new(code: &Code, cells: usize) -> Result<Option<Races>, TooManyClocks> {
+    pub(super) fn new(code: &Code, cells: usize) -> Result<Option<Races>, Flaw> {
         if !(0..code.lanes_of.len()).any(|rank: Rank| code.has_many_lanes(rank)) {
             return Ok(None);
         }
         let lanes = code.lanes.len();
-        let sees_messages = lanes.saturating_mul(lanes) <= MAX_CLOCK_CELLS;
+        let sees_messages = lanes.saturating_mul(lanes) as u64 <= code.limits.clock_cells;
         let most_of_a_rank = code.lanes_of.iter().map(|lanes| lanes.len()).max().unwrap_or(0);
         let width = if sees_messages { lanes } else { most_of_a_rank };
-        if lanes.saturating_mul(width) > MAX_CLOCK_CELLS {
-            return Err(TooManyClocks);
-        }
+        bound_clocks(lanes.saturating_mul(width), &code.limits)?;
         let first = |lane: &Lane| if sees_messages { 0 } else { code.lanes_of[lane.rank].start };
         Ok(Some(Races {
+            limits: code.limits,
+            work: 0,
             width,
             first: code.lanes.iter().map(first).collect(),
             sees_messages,
@@ -106,7 +108,10 @@ impl Races {
     }
 
     /// The lane goes on to its next move.
-    pub(super) fn begin(&mut self, lane: LaneId) {
+    pub(super) fn begin(&mut self, lane: LaneId) -> Result<(), Flaw> {
+        bound("steps of clocks to compare", self.work, self.limits.clock_work)?;
+        bound("reads to keep in mind", self.reads.len() as u64, self.limits.reads)?;
+        self.work += self.width as u64;
         let row = lane as usize * self.width;
         for known in &mut self.clocks[row..row + self.width] {
             *known |= STRONGLY;
@@ -114,6 +119,7 @@ impl Races {
         self.numbers[lane as usize] += 1;
         let own = row + (lane - self.first[lane as usize]) as usize;
         self.clocks[own] = self.numbers[lane as usize] << BITS;
+        Ok(())
     }
 
     /// The lane's present move takes a message that was sent at `snapshot`, or waits for what ended there.
@@ -121,6 +127,7 @@ impl Races {
         if snapshot == NONE {
             return;
         }
+        self.work += self.width as u64;
         let row = &mut self.clocks[lane as usize * self.width..][..self.width];
         let sent = &self.snapshots[snapshot as usize * self.width..][..self.width];
         for (known, &more) in row.iter_mut().zip(sent) {
@@ -128,8 +135,14 @@ impl Races {
         }
     }
 
+    /// What an unordered access means if it is not surely a race: messages might order it, which are not looked at.
+    pub(super) fn is_too_large(&self) -> Option<Flaw> {
+        let limit = self.limits.clock_cells;
+        (!self.sees_messages).then_some(Flaw::TooLarge { what: CLOCKS, limit })
+    }
+
     /// The lane's clock now that its present move has ended, for `users` waits.
-    pub(super) fn snapshot_of_end(&mut self, lane: LaneId, users: u32) -> Result<u32, TooManyClocks> {
+    pub(super) fn snapshot_of_end(&mut self, lane: LaneId, users: u32) -> Result<u32, Flaw> {
         let snapshot = self.store(lane, users)?;
         let own = (lane - self.first[lane as usize]) as usize;
         self.snapshots[snapshot as usize * self.width + own] |= ENDED;
@@ -137,11 +150,12 @@ impl Races {
     }
 
     /// The lane's clock, for `users` messages.
-    pub(super) fn snapshot(&mut self, lane: LaneId, users: u32) -> Result<u32, TooManyClocks> {
+    pub(super) fn snapshot(&mut self, lane: LaneId, users: u32) -> Result<u32, Flaw> {
         if self.sees_messages { self.store(lane, users) } else { Ok(NONE) }
     }
 
-    fn store(&mut self, lane: LaneId, users: u32) -> Result<u32, TooManyClocks> {
+    fn store(&mut self, lane: LaneId, users: u32) -> Result<u32, Flaw> {
+        self.work += self.width as u64;
         let row = lane as usize * self.width;
         let clock = &self.clocks[row..row + self.width];
         if let Some(snapshot) = self.free.pop() {
@@ -149,9 +163,7 @@ impl Races {
             self.users[snapshot as usize] = users;
             return Ok(snapshot);
         }
-        if self.snapshots.len() + self.width > MAX_CLOCK_CELLS {
-            return Err(TooManyClocks);
-        }
+        bound_clocks(self.snapshots.len() + self.width, &self.limits)?;
         self.snapshots.extend_from_slice(clock);
         self.users.push(users);
         Ok(self.users.len() as u32 - 1)
@@ -250,4 +262,8 @@ impl Races {
             self.first_read[cell] = slot;
         }
     }
+}
+
+fn bound_clocks(cells: usize, limits: &Limits) -> Result<(), Flaw> {
+    bound(CLOCKS, cells as u64, limits.clock_cells)
 }

@@ -293,11 +293,9 @@ fn every_rule_of_a_single_step_is_enforced() {
     type Is = fn(&Flaw) -> bool;
     let (input, output) = (one(Buffer::Input, 0), one(Buffer::Output, 0));
     let cases: Vec<(Move, Is)> = vec![
-        (Move { reduction: None, sources: vec![], destinations: vec![output] }, |flaw| {
-            matches!(flaw, Flaw::NoSource { .. })
-        }),
+        (Move { sources: vec![], ..copy(input, [output]) }, |flaw| matches!(flaw, Flaw::NoSource { .. })),
         (copy(input, []), |flaw| matches!(flaw, Flaw::NoDestination { .. })),
-        (Move { reduction: None, sources: vec![input, peer(1)], destinations: vec![output] }, |flaw| {
+        (Move { sources: vec![input, peer(1)], ..copy(input, [output]) }, |flaw| {
             matches!(flaw, Flaw::ManySources { sources: 2, .. })
         }),
         (copy(peer(1), [peer_on(1, 1)]), |flaw| matches!(flaw, Flaw::NoLocalOperand { .. })),

@@ -3,6 +3,7 @@
 //! Equal folds are one node (hash-consing), so that two ranks hold bit-equal results exactly if they hold the same node.
 //! A node knows the set of ranks that contributed to it.
 
+use super::limits::Limits;
 use crate::plan::chunk::{ChunkId, Grid};
 use crate::plan::{Buffer, Order, Reduction};
 use crate::types::{Collective, Rank};
@@ -14,7 +15,6 @@ pub(super) type Value = u32;
 pub(super) const NOTHING: Value = u32::MAX;
 
 const EMPTY: u32 = u32::MAX;
-pub(super) const MAX_SET_WORDS: usize = 1 << 26;
 
 /// Why values can't be folded.
 pub(super) enum Clash {
@@ -22,7 +22,8 @@ pub(super) enum Clash {
     Twice(Rank),
     Final,
     FinalWithout(Rank),
-    TooMany,
+    /// Something, of which the limit allows so much.
+    TooMany(&'static str, u64),
 }
 
 struct Fold {
@@ -33,6 +34,9 @@ struct Fold {
     depth: u32,
     is_final: bool,
 }
+
+/// What a fold takes beside its set and its children, in words of 8 bytes: itself, and up to four places in the table.
+const FOLD_WORDS: usize = size_of::<Fold>() / 8 + 2;
 
 /// All values of one plan. Ids below `leaves` are inputs, the rest are folds in the order of their making.
 pub(super) struct Values {
@@ -51,10 +55,14 @@ pub(super) struct Values {
     /// Open addressing over `folds`.
     table: Vec<u32>,
     union: Vec<u64>,
+    limits: Limits,
+    /// Words of 8 bytes that folds take, and places of the table that were looked at.
+    used_words: u64,
+    probes: u64,
 }
 
 impl Values {
-    pub(super) fn new(grid: &Grid) -> Values {
+    pub(super) fn new(grid: &Grid, limits: &Limits) -> Values {
         let origin = matches!(grid.collective, Collective::Broadcast | Collective::Scatter).then_some(grid.root);
         let inputs_per_rank = grid.chunks(origin.unwrap_or(0), Buffer::Input);
         let words = (grid.ranks as usize).div_ceil(64);
@@ -70,6 +78,9 @@ impl Values {
             words,
             table: vec![EMPTY; 1024],
             union: vec![0; words],
+            limits: *limits,
+            used_words: 0,
+            probes: 0,
         }
     }
 
@@ -119,7 +130,10 @@ impl Values {
     /// Folds from first to last. `children` is not empty and holds no [`NOTHING`].
     pub(super) fn fold(&mut self, reduction: Reduction, children: &[Value]) -> Result<Value, Clash> {
         let is_final = reduction == Reduction::Final;
-        let slot = match self.find(is_final, children) {
+        let (found, probes) = self.find(is_final, children);
+        self.probes += probes;
+        at_most("steps to look up folds", self.probes, self.limits.fold_probes)?;
+        let slot = match found {
             Ok(known) => return Ok(known),
             Err(slot) => slot,
         };
@@ -140,8 +154,10 @@ impl Values {
         }
         let depth =
             1 + children.iter().filter_map(|&child| self.as_fold(child)).map(|fold| fold.depth).max().unwrap_or(0);
-        if self.sets.len() + self.words > MAX_SET_WORDS || (!self.idempotent && depth > self.ranks + 8) {
-            return Err(Clash::TooMany);
+        self.used_words += (self.words + children.len().div_ceil(2) + FOLD_WORDS) as u64;
+        at_most("words of memory for what is folded", self.used_words, self.limits.fold_words)?;
+        if !self.idempotent {
+            at_most("folds one inside another", depth.into(), u64::from(self.ranks) + 8)?;
         }
         let fold = self.folds.len() as u32;
         self.table[slot] = fold;
@@ -186,21 +202,22 @@ impl Values {
         &self.children[fold.first_child as usize..][..fold.children as usize]
     }
 
-    /// The fold of these children, or the free place in the table where it belongs.
-    fn find(&self, is_final: bool, children: &[Value]) -> Result<Value, usize> {
+    /// The fold of these children, or the free place in the table where it belongs; and how many places were looked at.
+    fn find(&self, is_final: bool, children: &[Value]) -> (Result<Value, usize>, u64) {
         let mask = self.table.len() - 1;
-        let mut slot = hash(is_final, children) & mask;
-        loop {
+        let first = hash(is_final, children);
+        for probes in 0.. {
+            let slot = (first + probes) & mask;
             let fold = self.table[slot];
             if fold == EMPTY {
-                return Err(slot);
+                return (Err(slot), probes as u64 + 1);
             }
             let known = &self.folds[fold as usize];
             if known.is_final == is_final && self.children_of(known) == children {
-                return Ok(self.leaves + fold);
+                return (Ok(self.leaves + fold), probes as u64 + 1);
             }
-            slot = (slot + 1) & mask;
         }
+        unreachable!("the table is never full")
     }
 
     fn grow(&mut self) {
@@ -264,12 +281,16 @@ impl Values {
     }
 }
 
+fn at_most(what: &'static str, count: u64, limit: u64) -> Result<(), Clash> {
+    if count <= limit { Ok(()) } else { Err(Clash::TooMany(what, limit)) }
+}
+
 /// The lowest bit that is not set; the caller knows that there is one below the number of ranks.
 fn first_missing(set: &[u64]) -> Option<Rank> {
     set.iter().position(|&word| word != u64::MAX).map(|word| word * 64 + set[word].trailing_ones() as usize)
 }
 
-/// Multiply and rotate (FxHash): the keys are our own, so nobody can choose them to collide.
+/// Multiply and rotate (FxHash). Whoever writes a plan to make them collide comes to the end of the probes.
 fn hash(is_final: bool, children: &[Value]) -> usize {
     let start = u64::from(is_final) + 2;
     let hash = children

@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_small_all_reduce_loses_its_copy() {
-        let problem = Problem { collective: Collective::AllReduce, ranks: 2, root: 0, uneven: false, tiles: 1 };
+        let problem = Problem::new(Collective::AllReduce, 2);
         for name in ["one_shot", "recursive_doubling"] {
             let plan = algorithm::find(name).unwrap().plan(&problem);
             let before = plan.program(0);

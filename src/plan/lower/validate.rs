@@ -2,7 +2,7 @@
 
 use super::{Instruction, Lowered, Place, Post, Source};
 use crate::plan::Buffer;
-use crate::transport::LinkName;
+use crate::types::LinkName;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -184,6 +184,7 @@ fn validate_sources(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Through;
     use crate::plan::lower::{Beginning, Release};
 
     /// Receives into the output, sends that on, then overwrites it once it is taken.
@@ -192,6 +193,7 @@ mod tests {
         let link = |peer| LinkName { peer, channel: 0 };
         let instruction = |sources, awaits, outboxes| Instruction {
             after: None,
+            through: Through::Messages,
             awaits,
             reduction: None,
             sources,

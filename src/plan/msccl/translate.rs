@@ -6,7 +6,7 @@ use super::order::{Order, waits_of};
 use crate::plan::check::Completeness;
 use crate::plan::check::{Place, check, completeness};
 use crate::plan::chunk::Grid;
-use crate::plan::{self, Buffer, Demands, Lane, Move, Operand, Plan, Problem, Program, Reduction, Span};
+use crate::plan::{self, Buffer, Demands, Lane, Move, Operand, Plan, Problem, Program, Reduction, Span, Through};
 use crate::types::{Collective, Rank};
 
 /// Scratch of all ranks together.
@@ -85,7 +85,7 @@ fn problem(document: &Document) -> Problem {
         Collective::AllReduce | Collective::Broadcast | Collective::Reduce => 1,
         _ => document.chunks / ranks as u32,
     };
-    Problem { collective: document.collective, ranks, root: document.root, uneven: false, tiles }
+    Problem { root: document.root, tiles, ..Problem::new(document.collective, ranks) }
 }
 
 fn grid(document: &Document) -> Grid {
@@ -241,7 +241,7 @@ impl<'a> Translation<'a> {
         let copy = |(from, to): (Span, Span)| {
             let source = Operand::Local(from);
             let reduction = self.alone(&source);
-            plan::Step::Move(Move { reduction, sources: vec![source], destinations: vec![Operand::Local(to)] })
+            plan::Step::Move(Move { reduction, ..plan::build::copy(source, [Operand::Local(to)]) })
         };
         let mut lane: Lane = prologue.into_iter().map(copy).collect();
         if !epilogue.is_empty() {
@@ -398,7 +398,7 @@ impl LaneWriter<'_> {
         let slot = (staging != Staging::None).then(|| self.next_slot(count));
         destinations.extend(slot);
         destinations.extend(target.filter(|_| staging != Staging::Full));
-        self.push(plan::Step::Move(Move { reduction, sources, destinations }), index);
+        self.push(plan::Step::Move(Move { reduction, sources, destinations, through: Through::Messages }), index);
         if let (Staging::Full, Some(slot), Some(target)) = (staging, slot, target) {
             self.push(plan::Step::Move(plan::build::copy(slot, [target])), index);
         }

@@ -3,7 +3,7 @@
 mod line;
 
 use crate::error::{Error, ErrorKind};
-use crate::plan::{Demands, Lane, Move, Plan, Problem, Program, Reduction, Step};
+use crate::plan::{Demands, Lane, Move, Plan, Problem, Program, Reduction, Step, Through};
 use crate::types::Collective;
 use line::{Line, Mark};
 
@@ -70,7 +70,8 @@ fn parse_header(line: &mut Line) -> Result<Header, TextError> {
     let blocks = line.field("blocks")?;
     let demands = Demands { equal_chunks: line.has_word("equal"), apart: line.has_word("apart") };
     line.end()?;
-    Ok(Header { algorithm, problem: Problem { collective, ranks, root, uneven, tiles }, blocks, demands })
+    let problem = Problem { root, uneven, tiles, ..Problem::new(collective, ranks) };
+    Ok(Header { algorithm, problem, blocks, demands })
 }
 
 struct Reader {
@@ -141,7 +142,14 @@ impl Reader {
     fn one_move(&mut self, start: Mark, line: &mut Line, reduction: Option<Reduction>) -> Result<(), TextError> {
         let sources = line.operands()?;
         line.symbol("->")?;
-        let one = Move { reduction, sources, destinations: line.operands()? };
+        let destinations = line.operands()?;
+        let through = if line.has_symbol("through") {
+            line.keyword("switch")?;
+            Through::Switch
+        } else {
+            Through::Messages
+        };
+        let one = Move { reduction, sources, destinations, through };
         match &mut self.repeat {
             Some((_, body)) => body.push(one),
             None => self.lane(start)?.push(Step::Move(one)),

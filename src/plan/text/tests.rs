@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::Problem;
 use crate::plan::check::check;
 use crate::plan::check::tests::samples;
 use crate::types::Collective;
@@ -114,10 +115,12 @@ fn operand() -> impl Strategy<Value = Operand> {
 fn one_move() -> impl Strategy<Value = Move> {
     let reduction = prop_oneof![Just(None), Just(Some(Reduction::Partial)), Just(Some(Reduction::Final))];
     let operands = || prop::collection::vec(operand(), 0..4);
-    (reduction, operands(), operands()).prop_map(|(reduction, sources, destinations)| Move {
+    let through = prop_oneof![Just(Through::Messages), Just(Through::Switch)];
+    (reduction, operands(), operands(), through).prop_map(|(reduction, sources, destinations, through)| Move {
         reduction,
         sources,
         destinations,
+        through,
     })
 }
 
@@ -140,7 +143,7 @@ proptest! {
         (root, uneven, tiles, blocks) in any::<(usize, bool, u32, u32)>(),
         (equal_chunks, apart) in any::<(bool, bool)>(),
     ) {
-        let problem = crate::plan::Problem { collective, ranks: programs.len(), root, uneven, tiles };
+        let problem = Problem { root, uneven, tiles, ..Problem::new(collective, programs.len()) };
         let plan = Plan::new(&name, problem, blocks, move |rank| programs[rank].clone());
         assert_round_trip(&plan.demanding(Demands { equal_chunks, apart }));
     }

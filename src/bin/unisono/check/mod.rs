@@ -8,7 +8,7 @@ use crate::arguments::ranks;
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::output::Output;
 use crate::size;
-use proof::{Proved, prove};
+use proof::{Proved, prove, settings};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -20,8 +20,8 @@ use write::Target;
 
 /// Prove every registered plan, or the plan in a file: contributions, matching, deadlock, races, and what it costs
 ///
-/// Every root, blocks of equal and of unequal size where an algorithm serves both, 1 tile and 4 where it pipelines, input and
-/// output apart and in place. Up to 33 ranks each plan is also proved as it is lowered for a small odd count: byte places, waits,
+/// Every root, blocks of equal and of unequal size where an algorithm serves both, 1 tile and 4 where it pipelines, several ways of
+/// placing ranks in domains where that makes a difference, input and output apart and in place. Up to 33 ranks each plan is also proved as it is lowered for a small odd count: byte places, waits,
 /// message sizes. Exit status 1 if a plan has a flaw.
 ///
 /// A FILE is MSCCL XML or a plan as text, told apart by content.
@@ -94,7 +94,7 @@ impl Arguments {
         let (algorithm, collective) = write::only(pairs.iter(), "--algorithm and --collective")?;
         let ranks = write::only(self.ranks.clone(), "--ranks")?;
         let (even, uneven) = (collective.even(), collective.is_uneven());
-        let problem = Problem { collective: even, ranks, root: self.root, uneven, tiles: self.tiles };
+        let problem = Problem { root: self.root, uneven, tiles: self.tiles, ..Problem::new(even, ranks) };
         if let Err(reason) = algorithm.fits(&problem) {
             return Err(Failure::new(BAD_ARGUMENTS, format!("{} does not fit: it {reason}", algorithm.name())));
         }
@@ -171,10 +171,12 @@ impl Total {
     }
 }
 
-/// Whether the algorithm answers this collective at all; the error is its reason.
+/// Whether the algorithm answers this collective at all, however the ranks lie; the error is its reason.
 fn fits(algorithm: &dyn Algorithm, collective: Collective, ranks: usize) -> Result<(), String> {
-    let (collective, uneven) = (collective.even(), collective.is_uneven());
-    algorithm.fits(&Problem { collective, ranks, root: 0, uneven, tiles: 1 })
+    if !settings(algorithm, collective, ranks).is_empty() {
+        return Ok(());
+    }
+    algorithm.fits(&Problem { uneven: collective.is_uneven(), ..Problem::new(collective.even(), ranks) })
 }
 
 /// One line for all numbers of ranks.

@@ -6,6 +6,7 @@ use unisono::Collective;
 use unisono::algorithm::Algorithm;
 use unisono::plan::Problem;
 use unisono::plan::check::{Checked, Facts, check, check_lowered_at, keeps_promise};
+use unisono::topology::Layout;
 
 /// Up to here plans are also proved as lowered; their proof takes time in proportion to elements, and not only to moves.
 const MOST_RANKS_LOWERED: usize = 33;
@@ -67,13 +68,39 @@ pub fn prove(algorithm: &dyn Algorithm, collective: Collective, ranks: usize) ->
     proved
 }
 
-/// Every root, and several tiles where they make a difference.
+/// The ways in which ranks lie in domains that make a difference to an algorithm, and whether switches fold: none to one that
+/// serves ranks without domains.
+pub fn settings(algorithm: &dyn Algorithm, collective: Collective, ranks: usize) -> Vec<(Layout, bool)> {
+    let flat = Problem { uneven: collective.is_uneven(), ..Problem::new(collective.even(), ranks) };
+    if algorithm.fits(&flat).is_ok() {
+        return vec![(Layout::Flat, false)];
+    }
+    let half = ranks.div_ceil(2) as u32;
+    let mut layouts = vec![Layout::Flat, Layout::Blocks(half), Layout::Interleaved(3)];
+    if ranks <= FEW_RANKS {
+        layouts.extend([Layout::Blocks(2), Layout::Blocks(3), Layout::Interleaved(2)]);
+    }
+    let fits = |layout: &Layout| algorithm.fits(&Problem { layout: *layout, switch: true, ..flat }).is_ok();
+    layouts.dedup();
+    layouts.into_iter().filter(fits).map(|layout| (layout, true)).collect()
+}
+
+/// Up to so many ranks more layouts are tried.
+const FEW_RANKS: usize = 12;
+
+/// Every layout and root, and several tiles where they make a difference.
 fn problems(algorithm: &dyn Algorithm, collective: Collective, ranks: usize) -> impl Iterator<Item = Problem> {
+    let settings = settings(algorithm, collective, ranks);
     let roots = if collective.has_root() { ranks } else { 1 };
     let tiles: &[u32] = if algorithm.pipelines() { &[1, 4] } else { &[1] };
     let (collective, uneven) = (collective.even(), collective.is_uneven());
-    (0..roots)
-        .flat_map(move |root| tiles.iter().map(move |&tiles| Problem { collective, ranks, root, uneven, tiles }))
+    settings
+        .into_iter()
+        .flat_map(move |setting| (0..roots).map(move |root| (setting, root)))
+        .flat_map(move |((layout, switch), root)| {
+            let problem = Problem { root, uneven, layout, switch, ..Problem::new(collective, ranks) };
+            tiles.iter().map(move |&tiles| Problem { tiles, ..problem })
+        })
         .filter(|problem| algorithm.fits(problem).is_ok())
 }
 
@@ -86,9 +113,12 @@ fn prove_one(algorithm: &dyn Algorithm, problem: &Problem) -> Result<Facts, Stri
         Ok(checked)
     });
     checked.map(|checked| checked.facts().clone()).map_err(|flaw| {
-        let Problem { collective, ranks, root, uneven, tiles } = problem;
+        let Problem { collective, ranks, root, uneven, tiles, layout, switch: _ } = problem;
         let sizes = if *uneven { "unequal blocks" } else { "equal blocks" };
-        format!("{} {collective}, {ranks} ranks, root {root}, {tiles} tiles, {sizes}: {flaw}", algorithm.name())
+        format!(
+            "{} {collective}, {ranks} ranks, root {root}, {tiles} tiles, {sizes}, {layout:?}: {flaw}",
+            algorithm.name()
+        )
     })
 }
 

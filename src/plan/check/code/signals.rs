@@ -1,6 +1,6 @@
 //! The waits of a rank's lanes, and the signals for which they wait.
 
-use super::{Builder, LaneId, MAX_MOVES, Move, Signal, SignalId, Step, bound};
+use super::{Builder, LaneId, Move, Signal, SignalId, Step, bound};
 use crate::plan::check::flaw::{Flaw, Place};
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ impl Builder {
     /// A wait is a move without operands. For what it waits is known once all lanes of the rank are read.
     pub(super) fn wait(&mut self, at: Place, lane: u32, step: u32) -> Result<(), Flaw> {
         self.move_count += 1;
-        bound("moves", self.move_count, MAX_MOVES)?;
+        bound("moves", self.move_count, self.code.limits.moves)?;
         self.waits.push((at, lane, step));
         let moves = self.code.moves.len() as u32;
         self.code.steps.push(Step { moves, len: 1, rounds: 1, is_repeat: false });

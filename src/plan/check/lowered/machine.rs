@@ -7,8 +7,7 @@ use super::value::{Value, Values};
 use crate::plan::check::{Checked, Flaw};
 use crate::plan::lower::{Beginning, Instruction, Lowered, Place, Release, Source};
 use crate::plan::{Buffer, Reduction};
-use crate::transport::LinkName;
-use crate::types::Rank;
+use crate::types::{LinkName, Rank};
 
 pub(super) struct Machine<'a> {
     programs: &'a [Lowered],

@@ -18,7 +18,9 @@ fn problems(algorithm: &'static dyn Algorithm, ranks: usize) -> impl Iterator<It
         let mut roots = if collective.has_root() { vec![0, 1 % ranks, ranks - 1] } else { vec![0] };
         roots.dedup();
         roots.into_iter().flat_map(move |root| {
-            let problem = move |&tiles| [false, true].map(|uneven| Problem { collective, ranks, root, uneven, tiles });
+            let problem = move |&tiles| {
+                [false, true].map(|uneven| Problem { root, uneven, tiles, ..Problem::new(collective, ranks) })
+            };
             tiles.iter().flat_map(problem)
         })
     })
@@ -27,7 +29,7 @@ fn problems(algorithm: &'static dyn Algorithm, ranks: usize) -> impl Iterator<It
 
 /// No registered plan stores a result in two places of its own rank. This one does, and each rank reads another of the two.
 fn stores_twice() -> Plan {
-    let problem = Problem { collective: Collective::AllReduce, ranks: 2, root: 0, uneven: false, tiles: 1 };
+    let problem = Problem::new(Collective::AllReduce, 2);
     Plan::new("stores_twice", problem, 1, |rank| {
         let (other, scratch) = (peer(1 - rank), |slot| one(Buffer::Scratch, slot));
         let keep = copy(one(Buffer::Input, 0), [scratch(0), scratch(1), other]);

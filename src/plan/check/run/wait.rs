@@ -1,6 +1,6 @@
 //! Waits of a lane for a step of another.
 
-use super::{Ended, NONE, Progress, Run, too_many_clocks};
+use super::{Ended, NONE, Progress, Run};
 use crate::plan::check::code::{LaneId, SignalId};
 use crate::plan::check::flaw::Flaw;
 
@@ -13,7 +13,7 @@ impl Run<'_> {
         let progress = &mut self.lanes[lane as usize];
         progress.hops = progress.hops.max(hops);
         if let Some(races) = &mut self.races {
-            races.begin(lane);
+            races.begin(lane)?;
             races.join(lane, snapshot);
             races.drop_snapshot(snapshot);
         }
@@ -32,7 +32,7 @@ impl Run<'_> {
             }
             let waiters = code.signals[next_signal as usize].waiters;
             let snapshot = match &mut self.races {
-                Some(races) => races.snapshot_of_end(lane, waiters).map_err(|_| too_many_clocks())?,
+                Some(races) => races.snapshot_of_end(lane, waiters)?,
                 None => NONE,
             };
             self.ended[next_signal as usize] = Some(Ended { hops, snapshot });

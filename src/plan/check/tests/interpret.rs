@@ -118,6 +118,7 @@ fn unroll(steps: &[Step]) -> (Vec<Act>, Vec<usize>) {
                             reduction: one.reduction,
                             sources: one.sources.iter().map(|operand| shift(operand, round)).collect(),
                             destinations: one.destinations.iter().map(|operand| shift(operand, round)).collect(),
+                            through: one.through,
                         })
                     }));
                 }

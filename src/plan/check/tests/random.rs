@@ -4,6 +4,7 @@ use crate::plan::build::{copy, peer_on, reduce, striding};
 use crate::plan::check::tests::{mutate, samples};
 use crate::plan::check::{check, check_lowered_at};
 use crate::plan::{Buffer, Move, Operand, Plan, Problem, Program, Reduction, Step};
+use crate::topology::Layout;
 use crate::types::Collective;
 use proptest::prelude::*;
 
@@ -59,6 +60,8 @@ impl Dice<'_> {
             root: self.roll(8) * ranks / 7,
             uneven: self.roll(2) == 1,
             tiles: 1 + (self.roll(8) / 6) as u32,
+            layout: Layout::Flat,
+            switch: false,
         };
         let blocks = 1 + self.roll(3) as u32;
         let programs: Vec<Program> = (0..ranks).map(|_| self.program(ranks)).collect();

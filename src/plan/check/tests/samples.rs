@@ -5,7 +5,7 @@ use crate::plan::{Buffer, Plan, Problem, Program, Reduction, Step};
 use crate::types::{Collective, Rank};
 
 pub(crate) fn problem(collective: Collective, ranks: usize) -> Problem {
-    Problem { collective, ranks, root: 0, uneven: false, tiles: 1 }
+    Problem::new(collective, ranks)
 }
 
 /// One of each family, small enough that all their mutants are tried.

@@ -31,7 +31,7 @@ impl Change {
 
 fn files() -> Vec<String> {
     let written = |algorithm: &str, collective, ranks| {
-        let problem = Problem { collective, ranks, root: 0, uneven: false, tiles: 1 };
+        let problem = Problem::new(collective, ranks);
         write(&check(&find(algorithm).unwrap().plan(&problem)).unwrap(), Protocol::Simple).unwrap()
     };
     vec![

@@ -18,7 +18,7 @@ fn problems(algorithm: &'static dyn Algorithm, ranks: usize) -> impl Iterator<It
     let rooted = written.flat_map(move |collective| {
         let roots = if collective.has_root() { ranks } else { 1 };
         (0..roots).flat_map(move |root| {
-            tiles.iter().map(move |&tiles| Problem { collective, ranks, root, uneven: false, tiles })
+            tiles.iter().map(move |&tiles| Problem { root, tiles, ..Problem::new(collective, ranks) })
         })
     });
     rooted.filter(|problem| algorithm.fits(problem).is_ok())
@@ -83,7 +83,7 @@ fn what_was_read_can_be_written() {
 /// for, so it is no race.
 #[test]
 fn files_of_very_many_blocks_are_proved() {
-    let problem = |collective| Problem { collective, ranks: 110, root: 0, uneven: false, tiles: 1 };
+    let problem = |collective| Problem::new(collective, 110);
     assert_round_trip(&find("direct").unwrap().plan(&problem(Collective::AllToAll)));
     let plan = assert_round_trip(&find("two_shot").unwrap().plan(&problem(Collective::AllReduce))).plan().clone();
     let without = |rank| {
@@ -102,7 +102,7 @@ fn files_of_very_many_blocks_are_proved() {
 
 #[test]
 fn a_barrier_is_no_file() {
-    let problem = Problem { collective: Collective::Barrier, ranks: 2, root: 0, uneven: false, tiles: 1 };
+    let problem = Problem::new(Collective::Barrier, 2);
     let checked = check(&find("dissemination").unwrap().plan(&problem)).unwrap();
     assert_eq!(write(&checked, Protocol::Simple).unwrap_err().to_string(), "MSCCL XML has no barrier");
 }
@@ -116,7 +116,7 @@ fn names_are_escaped() {
 
 /// Compares a file with `tests/golden/NAME.xml`. Run with `UNISONO_WRITE_GOLDEN=1` the file is written.
 fn assert_golden(algorithm: &str, collective: Collective, ranks: usize, tiles: u32) {
-    let problem = Problem { collective, ranks, root: 0, uneven: false, tiles };
+    let problem = Problem { tiles, ..Problem::new(collective, ranks) };
     let checked = check(&find(algorithm).unwrap().plan(&problem)).unwrap();
     let path = format!("{}/tests/golden/{algorithm}_{collective}_{ranks}.xml", env!("CARGO_MANIFEST_DIR"));
     let text = write(&checked, Protocol::Simple).unwrap();

@@ -196,7 +196,7 @@ impl<'a> Line<'a> {
     /// Operands between commas, maybe none.
     pub(super) fn operands(&mut self) -> Result<Vec<Operand>, TextError> {
         let mut operands = Vec::new();
-        if self.is_at_end() || self.rest.starts_with("->") {
+        if self.is_at_end() || ["->", "through"].iter().any(|end| self.rest.starts_with(end)) {
             return Ok(operands);
         }
         loop {

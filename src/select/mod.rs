@@ -3,25 +3,25 @@
 //! **All ranks must choose alike**, or they hang. So a choice depends on nothing but the problem, its size, and the
 //! [`Context`] that the ranks agree on when the communicator is made.
 
-use crate::algorithm::{self, Algorithm};
+mod estimate;
+pub mod machine;
+mod proof_time;
+pub mod rules;
+
+use crate::algorithm;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::check::{Checked, check};
-use crate::plan::cost::{self, Price, Work};
-use crate::plan::{Move, Operand, Problem, Program, Step};
+use crate::plan::Problem;
+use crate::plan::check::{Checked, prove};
+use crate::plan::cost::Price;
+use crate::plan::price::Bottleneck;
 use crate::topology::host::Constants;
+use estimate::{Estimate, Estimates};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// Into how many tiles pipelined algorithms may cut a block.
-const TILES: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
-
 /// A plan whose proof would take longer than this is not chosen while there is another: every process proves what it runs.
 const PROOF_LIMIT_NS: f64 = 2e9;
-/// What the proof takes for a message and for a chunk in one. Fitted to `unisono check --ranks 250` and `500` of all-gathers and
-/// all-reduces on 2 cores of an Intel Xeon (Emerald Rapids class, virtual machine), November 2026: within a factor of 2.
-const PROOF_NS_PER_MESSAGE: f64 = 2000.0;
-const PROOF_NS_PER_CHUNK: f64 = 450.0;
 
 /// What the ranks of a communicator agree on before they choose anything: rank 0's view, adopted by all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,8 @@ pub struct Candidate {
     pub time_us: Option<f64>,
     pub latency_us: Option<f64>,
     pub bandwidth_us: Option<f64>,
+    /// What takes most of its time; None where it does not fit, and on hosts, where ports are not told apart.
+    pub bottleneck: Option<Bottleneck>,
     /// Why it was not taken: its reason, or None for a price that is merely higher and for the chosen one.
     pub rejected: Option<String>,
 }
@@ -67,16 +69,14 @@ pub struct Explanation {
 /// A first price comes from the promises alone. The candidates whose promise is near the best are then built and proved, if that
 /// is affordable among so many ranks, and priced again by what the proof counted.
 pub fn explain(context: &Context, problem: Problem, bytes: u64) -> Result<Explanation> {
-    let constants = &context.constants;
-    let mut priced: Vec<Priced> =
-        algorithm::registry().iter().map(|one| promise(*one, constants, problem, bytes)).collect();
-    let best_ns = priced.iter().filter_map(|one| Some(one.price?.total_ns())).fold(f64::INFINITY, f64::min);
-    for one in &mut priced {
-        one.refine(constants, bytes, best_ns)?;
-    }
-    priced.sort_by(|a, b| a.total_ns().total_cmp(&b.total_ns()));
-    let mut candidates: Vec<Candidate> = priced.into_iter().map(Priced::candidate).collect();
-    prefer_what_is_proved_soon(&mut candidates, problem)?;
+    let all = estimate::all(problem);
+    let priced = by_price(&all, &context.constants, bytes)?;
+    let mut candidates: Vec<Candidate> = priced.iter().map(Priced::candidate).collect();
+    let proof_ns = |index: usize| {
+        let Priced { estimates, best } = &priced[index];
+        best.map(|(estimate, _)| estimate.proof_ns(estimates.algorithm))
+    };
+    prefer_what_is_proved_soon(&mut candidates, proof_ns, problem.ranks);
     if let Some(forced) = &context.algorithm
         && let Some(index) = candidates.iter().position(|one| one.name == *forced && one.time_us.is_some())
     {
@@ -96,100 +96,65 @@ pub fn explain(context: &Context, problem: Problem, bytes: u64) -> Result<Explan
 }
 
 /// Moves the first candidate whose proof is short to the front, and says of those before it why they are not taken.
-fn prefer_what_is_proved_soon(candidates: &mut [Candidate], problem: Problem) -> Result<()> {
+/// `proof_ns` tells how long the proof of the candidate at an index takes; None where it does not fit.
+fn prefer_what_is_proved_soon(candidates: &mut [Candidate], proof_ns: impl Fn(usize) -> Option<f64>, ranks: usize) {
     for index in 0..candidates.len() {
-        let Candidate { ref name, tiles, time_us: Some(_), .. } = candidates[index] else { break };
-        let proof_ns = proof_ns(algorithm::find(name)?, &Problem { tiles, ..problem });
+        let Some(proof_ns) = proof_ns(index) else { break };
         if proof_ns <= PROOF_LIMIT_NS {
             candidates[..=index].rotate_right(1);
-            return Ok(());
+            return;
         }
-        let (seconds, ranks) = (proof_ns / 1e9, problem.ranks);
+        let seconds = proof_ns / 1e9;
         candidates[index].rejected = Some(format!("its proof among {ranks} ranks would take about {seconds:.0} s"));
     }
     // None is short: the cheapest stays the choice.
     if let Some(chosen) = candidates.first_mut().filter(|one| one.time_us.is_some()) {
         chosen.rejected = None;
     }
-    Ok(())
-}
-
-/// About how long the proof of a plan takes, from its promise and the programs of a few ranks.
-fn proof_ns(one: &dyn Algorithm, problem: &Problem) -> f64 {
-    const SAMPLES: usize = 8;
-    let (plan, promise, ranks) = (one.plan(problem), one.promise(problem), problem.ranks as f64);
-    let sampled = (0..SAMPLES).map(|part| messages_sent(&plan.program(part * problem.ranks / SAMPLES))).sum::<u64>();
-    let messages = sampled as f64 / SAMPLES as f64;
-    let chunks = promise.chunks_sent.max(promise.chunks_received) as f64;
-    ranks * (messages * PROOF_NS_PER_MESSAGE + chunks * PROOF_NS_PER_CHUNK)
-}
-
-fn messages_sent(program: &Program) -> u64 {
-    let sent = |one: &Move| {
-        one.destinations.iter().filter(|destination| matches!(destination, Operand::Peer { .. })).count() as u64
-    };
-    let steps = program.lanes.iter().flatten();
-    steps
-        .map(|step| match step {
-            Step::Move(one) => sent(one),
-            Step::Repeat { count, body } => u64::from(*count) * body.iter().map(sent).sum::<u64>(),
-            Step::Wait { .. } => 0,
-        })
-        .sum()
 }
 
 /// A promise so far from the best is not worth a proof: what the proof counts besides changes a price by less.
 const WORTH_A_PROOF: f64 = 4.0;
-/// Chunks sent by all ranks together, beyond which a proof takes longer than a choice may: about 0.1 s.
-const AFFORDABLE_CHUNKS: u64 = 100_000;
 
-/// An algorithm on its way to becoming a candidate.
-struct Priced {
-    algorithm: &'static dyn Algorithm,
-    problem: Problem,
-    /// None where it does not fit.
-    price: Option<Price>,
-    chunks_sent: u64,
-    rejected: Option<String>,
+/// An algorithm with its price at one size.
+struct Priced<'a> {
+    estimates: &'a Estimates,
+    /// With the number of tiles that makes it cheapest; None where it does not fit.
+    best: Option<(&'a Estimate, Price)>,
 }
 
-/// The price of one algorithm by its promise, with the number of tiles that makes it cheapest.
-fn promise(algorithm: &'static dyn Algorithm, constants: &Constants, problem: Problem, bytes: u64) -> Priced {
-    if let Err(reason) = algorithm.fits(&problem) {
-        return Priced { algorithm, problem, price: None, chunks_sent: 0, rejected: Some(reason) };
-    }
-    let tiles: &[u32] = if algorithm.pipelines() { &TILES } else { &TILES[..1] };
-    let by_tiles = tiles.iter().map(|&tiles| {
-        let problem = Problem { tiles, ..problem };
-        let promise = algorithm.promise(&problem);
-        let price = cost::price(&algorithm.plan(&problem), &Work::promised(&promise), constants, bytes);
-        Priced { algorithm, problem, price: Some(price), chunks_sent: promise.chunks_sent, rejected: None }
-    });
-    by_tiles.min_by(|a, b| a.total_ns().total_cmp(&b.total_ns())).expect("there is a number of tiles")
-}
-
-impl Priced {
-    fn total_ns(&self) -> f64 {
-        self.price.map_or(f64::INFINITY, |price| price.total_ns())
-    }
-
-    fn refine(&mut self, constants: &Constants, bytes: u64, best_ns: f64) -> Result<()> {
-        let affordable = self.chunks_sent.saturating_mul(self.problem.ranks as u64) <= AFFORDABLE_CHUNKS;
-        if affordable && self.total_ns() <= WORTH_A_PROOF * best_ns {
-            let checked = Selector::prove(self.algorithm.name(), self.problem)?;
-            self.price = Some(cost::price(checked.plan(), &Work::counted(checked.facts()), constants, bytes));
+/// All algorithms, cheapest first, those that don't fit last.
+fn by_price<'a>(all: &'a [Estimates], constants: &Constants, bytes: u64) -> Result<Vec<Priced<'a>>> {
+    let promised = |estimates: &'a Estimates| Priced { estimates, best: estimates.cheapest(constants, bytes) };
+    let mut priced: Vec<Priced> = all.iter().map(promised).collect();
+    let best_ns = priced.iter().map(Priced::total_ns).fold(f64::INFINITY, f64::min);
+    for one in &mut priced {
+        if let Some((estimate, price)) = &mut one.best
+            && price.total_ns() <= WORTH_A_PROOF * best_ns
+            && let Some(counted) = estimate.counted(one.estimates.algorithm)?
+        {
+            *price = estimate.price(&counted, constants, bytes);
         }
-        Ok(())
+    }
+    priced.sort_by(|a, b| a.total_ns().total_cmp(&b.total_ns()));
+    Ok(priced)
+}
+
+impl Priced<'_> {
+    fn total_ns(&self) -> f64 {
+        self.best.map_or(f64::INFINITY, |(_, price)| price.total_ns())
     }
 
-    fn candidate(self) -> Candidate {
+    fn candidate(&self) -> Candidate {
+        let price = self.best.map(|(_, price)| price);
         Candidate {
-            name: self.algorithm.name().to_owned(),
-            tiles: self.problem.tiles,
-            time_us: self.price.map(|price| price.total_ns() / 1e3),
-            latency_us: self.price.map(|price| price.latency_ns / 1e3),
-            bandwidth_us: self.price.map(|price| price.bandwidth_ns / 1e3),
-            rejected: self.rejected,
+            name: self.estimates.algorithm.name().to_owned(),
+            tiles: self.best.map_or(1, |(estimate, _)| estimate.problem.tiles),
+            time_us: price.map(|price| price.total_ns() / 1e3),
+            latency_us: price.map(|price| price.latency_ns / 1e3),
+            bandwidth_us: price.map(|price| price.bandwidth_ns / 1e3),
+            bottleneck: None,
+            rejected: self.estimates.misfit.clone(),
         }
     }
 }
@@ -205,12 +170,15 @@ impl Selector {
     pub fn choose(context: &Context, problem: Problem, bytes: u64, insisted: Option<&'static str>) -> Result<Checked> {
         let (name, tiles) = match insisted {
             Some(name) => {
-                let one = algorithm::find(name)?;
-                one.fits(&problem).map_err(|reason| {
+                let name = algorithm::find(name)?.name();
+                let all = estimate::all(problem);
+                let one = all.iter().find(|one| one.algorithm.name() == name).expect("every algorithm has its entry");
+                let (best, _) = one.cheapest(&context.constants, bytes).ok_or_else(|| {
+                    let reason = one.misfit.as_deref().unwrap_or_default();
                     Error::new(ErrorKind::InvalidArgument, format!("algorithm {name} does not fit: {reason}"))
                         .remedy("leave the choice to the library, or take another algorithm")
                 })?;
-                (name, promise(one, &context.constants, problem, bytes).problem.tiles)
+                (name, best.problem.tiles)
             }
             None => {
                 let chosen = explain(context, problem, bytes)?.candidates.swap_remove(0);
@@ -227,7 +195,7 @@ impl Selector {
         let cell = proved.lock().expect("no panic under this lock").entry((name, problem)).or_default().clone();
         let prove = || {
             let one = algorithm::find(name)?;
-            Ok(check(&one.plan(&problem))?)
+            Ok(prove(&one.plan(&problem))?)
         };
         cell.get_or_init(prove).clone()
     }
@@ -235,13 +203,14 @@ impl Selector {
 
 #[cfg(test)]
 mod tests {
+    use super::proof_time::{Sent, proof_ns};
     use super::*;
-    use crate::transport::TransportKind;
     use crate::types::Collective;
+    use crate::types::TransportKind;
 
     fn explained(collective: Collective, ranks: usize, bytes: u64, forced: Option<&str>) -> Explanation {
         let context = Context::new(forced.map(str::to_owned), Constants::of(TransportKind::Memory, 2, 2));
-        explain(&context, Problem { collective, ranks, root: 0, uneven: false, tiles: 1 }, bytes).unwrap()
+        explain(&context, Problem::new(collective, ranks), bytes).unwrap()
     }
 
     #[test]
@@ -251,9 +220,9 @@ mod tests {
             let explanation = explained(collective, 1000, bytes, None);
             let chosen = &explanation.candidates[0];
             assert_eq!((&chosen.name, &chosen.rejected), (&explanation.chosen, &None), "{collective} of {bytes} bytes");
-            let problem = Problem { collective, ranks: 1000, root: 0, uneven: false, tiles: chosen.tiles };
+            let problem = Problem { tiles: chosen.tiles, ..Problem::new(collective, 1000) };
             let plan = algorithm::find(&chosen.name).unwrap().plan(&problem);
-            let messages = messages_sent(&plan.program(1)).max(messages_sent(&plan.program(500)));
+            let messages = [1, 500].map(|rank| Sent::by(&plan.program(rank)).messages).into_iter().max().unwrap();
             assert!(messages < 500, "{collective} of {bytes} bytes: {} sends {messages} messages", chosen.name);
         }
     }
@@ -266,12 +235,14 @@ mod tests {
             time_us: Some(1.0),
             latency_us: None,
             bandwidth_us: None,
+            bottleneck: None,
             rejected: None,
         };
-        let mut candidates = ["ring", "recursive_doubling", "one_shot"].map(named);
-        let problem = Problem { collective: Collective::AllReduce, ranks: 1000, root: 0, uneven: false, tiles: 1 };
-        prefer_what_is_proved_soon(&mut candidates, problem).unwrap();
-        assert_eq!(candidates.each_ref().map(|one| &*one.name), ["recursive_doubling", "ring", "one_shot"]);
+        let mut candidates = ["two_shot", "recursive_doubling", "one_shot"].map(named);
+        let problem = Problem::new(Collective::AllReduce, 1000);
+        let times_ns = candidates.each_ref().map(|one| proof_ns(algorithm::find(&one.name).unwrap(), &problem));
+        prefer_what_is_proved_soon(&mut candidates, |index| Some(times_ns[index]), problem.ranks);
+        assert_eq!(candidates.each_ref().map(|one| &*one.name), ["recursive_doubling", "two_shot", "one_shot"]);
         let told = candidates[1].rejected.as_ref().unwrap();
         assert!(told.starts_with("its proof among 1000 ranks would take about "), "{told}");
         let forced = explained(Collective::AllReduce, 1000, 1 << 30, Some("ring"));

@@ -1,0 +1,92 @@
+//! `unisono bound`: how fast a collective can be at best.
+
+use crate::failure::{BAD_ARGUMENTS, Failure};
+use crate::machine::{Bytes, Machine};
+use crate::output::Output;
+use crate::size;
+use serde::Serialize;
+use unisono::Collective;
+use unisono::topology::bound::{BoundAt, bound};
+
+/// Say how long a collective takes at least, whatever the algorithm, and what limits it
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// all_reduce, all_gather, reduce_scatter, broadcast, reduce, gather, scatter, all_to_all, barrier, send_recv,
+    /// all_gather_v, reduce_scatter_v or all_to_all_v
+    collective: Collective,
+
+    #[command(flatten)]
+    machine: Machine,
+
+    #[command(flatten)]
+    size: Bytes,
+
+    /// One JSON object a line instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    machine: &'a str,
+    ranks: usize,
+    collective: &'a str,
+    bytes: u64,
+    dtype: &'a str,
+    bound_us: f64,
+    bandwidth_us: f64,
+    latency_us: f64,
+    algorithm_bandwidth_gb_per_s: Option<f64>,
+    bus_bandwidth_gb_per_s: Option<f64>,
+    /// Whether something is known to reach it, and what; or why not.
+    tight: bool,
+    why: &'a str,
+    cut: &'a str,
+}
+
+impl Arguments {
+    pub fn run(self) -> Result<u8, Failure> {
+        let topology = self.machine.topology()?;
+        let bound = bound(&topology, self.collective)
+            .map_err(|disconnected| Failure::new(BAD_ARGUMENTS, disconnected.to_string()))?;
+        let mut output = Output::stdout();
+        if !self.json {
+            output.line("#     bytes      bound us  GB/s at best  tight  limited by")?;
+        }
+        for &bytes in &self.size.bytes {
+            let at = bound.at(bytes);
+            if self.json {
+                output.json(&self.row(&topology.name, topology.gpus(), &at))?;
+            } else {
+                output.line(&line(&at))?;
+            }
+        }
+        Ok(0)
+    }
+
+    fn row<'a>(&'a self, machine: &'a str, ranks: usize, at: &'a BoundAt) -> Row<'a> {
+        let algorithm_bandwidth_gb_per_s = at.algorithm_bandwidth_gb_per_s();
+        Row {
+            machine,
+            ranks,
+            collective: self.collective.name(),
+            bytes: at.bytes,
+            dtype: self.size.dtype.name(),
+            bound_us: at.seconds() * 1e6,
+            bandwidth_us: at.bandwidth_s * 1e6,
+            latency_us: at.latency_s * 1e6,
+            algorithm_bandwidth_gb_per_s,
+            bus_bandwidth_gb_per_s: algorithm_bandwidth_gb_per_s.map(|rate| rate * self.collective.bus_factor(ranks)),
+            tight: at.tight,
+            why: &at.why,
+            cut: &at.cut,
+        }
+    }
+}
+
+fn line(at: &BoundAt) -> String {
+    let rate = at.algorithm_bandwidth_gb_per_s().map_or("-".to_owned(), |rate| format!("{rate:.2}"));
+    let tight = if at.tight { "yes" } else { "no" };
+    let bytes = size::format(at.bytes);
+    format!("{bytes:>11} {:>13.2} {rate:>13}  {tight:<5}  {}: {}", at.seconds() * 1e6, at.cut, at.why)
+}

@@ -1,0 +1,110 @@
+//! Which machine, how many bytes: arguments that the planning commands share.
+
+use crate::failure::{BAD_ARGUMENTS, Failure};
+use crate::size;
+use std::path::Path;
+use unisono::topology::machines::{self, Request};
+use unisono::topology::{Topology, file};
+use unisono::{Collective, DType};
+
+/// The machine.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Machine {
+    /// A machine by its name (see `unisono machines`), or a file that describes one
+    #[arg(long, value_name = "MACHINE|FILE.toml")]
+    pub on: String,
+
+    /// UltraServers, racks or instances; 1 if nothing is said
+    #[arg(long, value_name = "K")]
+    units: Option<usize>,
+
+    /// GPUs of each unit that take part, the first ones; all if nothing is said
+    #[arg(long, value_name = "M")]
+    gpus_per_unit: Option<usize>,
+
+    /// The rate of a GPU's NIC, each direction
+    #[arg(long, value_name = "G")]
+    nic_gbps_per_gpu: Option<f64>,
+}
+
+/// What is exchanged.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Bytes {
+    /// How many bytes, as nccl-tests counts them; several with commas
+    #[arg(long, value_name = "B[,B...]", required = true, value_delimiter = ',', value_parser = size::parse)]
+    pub bytes: Vec<u64>,
+
+    /// i8, u8, i32, u32, i64, u64, f16, bf16, f32, f64, fp8-e4m3 or fp8-e5m2
+    #[arg(long, default_value = "f32", value_name = "TYPE")]
+    pub dtype: DType,
+}
+
+/// What `plan` and `simulate` are asked.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Question {
+    /// all_reduce, all_gather, reduce_scatter, broadcast, reduce, gather, scatter, all_to_all, barrier, all_gather_v,
+    /// reduce_scatter_v or all_to_all_v
+    pub collective: Collective,
+
+    #[command(flatten)]
+    pub machine: Machine,
+
+    #[command(flatten)]
+    pub size: Bytes,
+}
+
+/// A larger file is not a machine.
+const MOST_FILE_BYTES: u64 = 16 << 20;
+
+impl Machine {
+    /// The machine that was asked for.
+    pub fn topology(&self) -> Result<Topology, Failure> {
+        if !self.names_a_file() {
+            let request = Request {
+                machine: &self.on,
+                units: self.units.unwrap_or(1),
+                gpus_per_unit: self.gpus_per_unit,
+                nic_gbps_per_gpu: self.nic_gbps_per_gpu,
+                cores: std::thread::available_parallelism().map_or(1, usize::from),
+            };
+            return request.topology().map_err(|refused| self.refused(&refused));
+        }
+        let given = [
+            ("--units", self.units.is_some()),
+            ("--gpus-per-unit", self.gpus_per_unit.is_some()),
+            ("--nic-gbps-per-gpu", self.nic_gbps_per_gpu.is_some()),
+        ];
+        if let Some((argument, _)) = given.iter().find(|(_, given)| *given) {
+            let told = format!("{argument} changes a machine that goes by its name: say it in {}", self.on);
+            return Err(Failure::new(BAD_ARGUMENTS, told));
+        }
+        let text = read(Path::new(&self.on))?;
+        file::parse(&self.on, &text).map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))
+    }
+
+    fn names_a_file(&self) -> bool {
+        self.on.ends_with(".toml") || self.on.contains('/')
+    }
+
+    fn refused(&self, refused: &machines::Refused) -> Failure {
+        let hint = match refused {
+            machines::Refused::Unknown(_) if Path::new(&self.on).is_file() => {
+                format!("; for the file of this name write ./{}", self.on)
+            }
+            _ => String::new(),
+        };
+        Failure::new(BAD_ARGUMENTS, format!("{refused}{hint}"))
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let refuse = |cause: &dyn std::fmt::Display| {
+        Failure::new(BAD_ARGUMENTS, format!("can't read the machine in {}: {cause}", path.display()))
+    };
+    let length = std::fs::metadata(path).map_err(|cause| refuse(&cause))?.len();
+    if length > MOST_FILE_BYTES {
+        return Err(refuse(&format_args!("it has {length} bytes, more than the 16 MiB that a machine may take")));
+    }
+    let bytes = std::fs::read(path).map_err(|cause| refuse(&cause))?;
+    String::from_utf8(bytes).map_err(|_| refuse(&"it is not UTF-8 text"))
+}

@@ -1,0 +1,211 @@
+//! `unisono simulate`: runs the chosen plan on a machine that need not be there, message by message.
+
+use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
+use crate::machine::Question;
+use crate::output::Output;
+use crate::size;
+use serde::Serialize;
+use std::fs::File;
+use std::io::BufWriter;
+use std::time::Instant;
+use unisono::plan::check::Checked;
+use unisono::plan::chunk::Counts;
+use unisono::plan::simulate::trace::{self, Slice};
+use unisono::plan::simulate::{Leg, Simulated, Work, simulate};
+use unisono::select::machine::{self, Machine};
+use unisono::topology::bound::bound;
+
+/// Simulate the chosen plan on a machine: every message a flow, flows share links max-min-fairly
+///
+/// Where domains are alike, one rank of each stands for the others.
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    question: Question,
+
+    /// This algorithm instead of the cheapest
+    #[arg(long, value_name = "NAME")]
+    algorithm: Option<String>,
+
+    /// Writes what happened when as a trace for Perfetto (ui.perfetto.dev); of one size only
+    #[arg(long, value_name = "FILE")]
+    trace: Option<String>,
+
+    /// One JSON object for each size, instead of the text
+    #[arg(long)]
+    json: bool,
+}
+
+/// A trace with more slices than this can't be looked at.
+const MOST_SLICES: usize = 2_000_000;
+/// Legs of the critical path that the text shows at each end.
+const LEGS_SHOWN: usize = 6;
+
+#[derive(Serialize)]
+struct Row {
+    machine: String,
+    ranks: usize,
+    collective: &'static str,
+    bytes: u64,
+    dtype: &'static str,
+    algorithm: String,
+    tiles: u32,
+    time_us: f64,
+    /// What `plan` says of it.
+    closed_form_us: f64,
+    lower_bound_us: f64,
+    messages: usize,
+    one_rank_of_each_domain: bool,
+    simulating_ms: f64,
+    links: Vec<Class>,
+    critical_path: Vec<Part>,
+}
+
+#[derive(Serialize)]
+struct Class {
+    class: &'static str,
+    bytes: f64,
+    busiest_share: f64,
+    mean_share: f64,
+    busiest: String,
+}
+
+#[derive(Serialize)]
+struct Part {
+    start_us: f64,
+    end_us: f64,
+    what: String,
+}
+
+impl Arguments {
+    pub fn run(self) -> Result<u8, Failure> {
+        let topology = self.question.machine.topology()?;
+        let machine = Machine::new(&topology);
+        if self.trace.is_some() && self.question.size.bytes.len() > 1 {
+            return Err(Failure::new(BAD_ARGUMENTS, "--trace: a trace is of one size; give --bytes one number"));
+        }
+        let mut out = Output::stdout();
+        for &bytes in &self.question.size.bytes {
+            let row = self.simulate(&machine, bytes)?;
+            if self.json {
+                out.json(&row)?;
+            } else {
+                print(&mut out, &row)?;
+            }
+        }
+        Ok(0)
+    }
+
+    fn simulate(&self, machine: &Machine<'_>, bytes: u64) -> Result<Row, Failure> {
+        let (collective, topology) = (self.question.collective, machine.topology);
+        let question = machine::Question { collective, bytes, layout: topology.layout() };
+        let mut answer = machine.explain(question)?;
+        if let Some(name) = &self.algorithm {
+            let name = unisono::algorithm::find(name).map_err(unisono::Error::from)?.name();
+            let refused = |why: String| Failure::new(BAD_ARGUMENTS, format!("--algorithm: {why}"));
+            answer.take(name, "another was asked for").map_err(refused)?;
+            answer.candidates.truncate(1);
+        }
+        let checked = machine.prove(question, &mut answer)?;
+        let mut slices: Vec<Slice> = Vec::new();
+        let started = Instant::now();
+        let element_bytes = self.question.size.dtype.size() as u64;
+        let counts = Counts::of_elements(collective, machine.ranks, bytes / element_bytes);
+        let wanted = self.trace.is_some().then_some(&mut slices);
+        let simulated = simulate(&checked, topology, &counts, element_bytes, wanted)
+            .map_err(|error| Failure::new(FAILED, error.to_string()))?;
+        if let Some(path) = &self.trace {
+            write_trace(path, &slices)?;
+        }
+        let simulating_ms = started.elapsed().as_secs_f64() * 1e3;
+        let least = bound(topology, collective).map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))?;
+        let closed_form_us = answer.chosen().time_us.unwrap_or(f64::NAN);
+        let lower_bound_us = least.at(bytes).seconds() * 1e6;
+        Ok(self.row(machine, bytes, &checked, simulated, (closed_form_us, lower_bound_us, simulating_ms)))
+    }
+
+    fn row(
+        &self,
+        machine: &Machine<'_>,
+        bytes: u64,
+        checked: &Checked,
+        simulated: Simulated,
+        (closed_form_us, lower_bound_us, simulating_ms): (f64, f64, f64),
+    ) -> Row {
+        let plan = checked.plan();
+        let links = simulated.uses.into_iter().map(|one| Class {
+            class: one.class.name(),
+            bytes: one.bytes,
+            busiest_share: one.busiest_share,
+            mean_share: one.mean_share,
+            busiest: one.busiest,
+        });
+        Row {
+            machine: machine.topology.name.clone(),
+            ranks: machine.ranks,
+            collective: self.question.collective.name(),
+            bytes,
+            dtype: self.question.size.dtype.name(),
+            algorithm: plan.algorithm.clone(),
+            tiles: plan.problem.tiles,
+            time_us: simulated.time_ns / 1e3,
+            closed_form_us,
+            lower_bound_us,
+            messages: simulated.messages,
+            one_rank_of_each_domain: simulated.is_folded,
+            simulating_ms,
+            links: links.collect(),
+            critical_path: simulated.critical_path.iter().map(part).collect(),
+        }
+    }
+}
+
+fn write_trace(path: &str, slices: &[Slice]) -> Result<(), Failure> {
+    if slices.len() > MOST_SLICES {
+        let told = format!("--trace: {} messages are more than a trace can show; take fewer GPUs", slices.len());
+        return Err(Failure::new(BAD_ARGUMENTS, told));
+    }
+    let failed = |error| Failure::new(FAILED, format!("cannot write the trace {path}: {error}"));
+    trace::write(slices, &mut BufWriter::new(File::create(path).map_err(failed)?)).map_err(failed)
+}
+
+fn part(leg: &Leg) -> Part {
+    let what = match leg.work {
+        Work::Flow { from, to, bytes, class } => {
+            format!("{bytes} bytes from rank {from} to {to} over {}", class.name())
+        }
+        Work::Latency { from, to, class } => format!("latency from rank {from} to {to} over {}", class.name()),
+        Work::Local { rank, bytes } => format!("rank {rank} passes {bytes} bytes of its memory"),
+    };
+    Part { start_us: leg.start_ns / 1e3, end_us: leg.end_ns / 1e3, what }
+}
+
+fn print(out: &mut Output, row: &Row) -> Result<(), Failure> {
+    let Row { machine, ranks, collective, algorithm, tiles, time_us, .. } = row;
+    let bytes = size::format(row.bytes);
+    out.line(&format!("# {collective} of {bytes} on {machine}: {ranks} ranks, {algorithm}, {tiles} tiles"))?;
+    out.line(&format!("takes         {time_us:.2} us; the closed form says {:.2} us", row.closed_form_us))?;
+    out.line(&format!("lower bound   {:.2} us", row.lower_bound_us))?;
+    let folded = if row.one_rank_of_each_domain { ", one rank of each domain standing for it" } else { "" };
+    out.line(&format!("simulated     {} messages in {:.0} ms{folded}", row.messages, row.simulating_ms))?;
+    for one in &row.links {
+        let (busiest, mean) = (one.busiest_share * 1e2, one.mean_share * 1e2);
+        let class = format!("{} links", one.class);
+        out.line(&format!(
+            "{class:<13} {:.3} GB in all; busy {mean:.1} % on average, {busiest:.1} % at most: {}",
+            one.bytes / 1e9,
+            one.busiest
+        ))?;
+    }
+    out.line("# critical path, us")?;
+    let legs = row.critical_path.len();
+    for (index, leg) in row.critical_path.iter().enumerate() {
+        if index == LEGS_SHOWN && legs > 2 * LEGS_SHOWN {
+            out.line(&format!("    ... {} more", legs - 2 * LEGS_SHOWN))?;
+        }
+        if index < LEGS_SHOWN || index + LEGS_SHOWN >= legs {
+            out.line(&format!("{:>12.3} {:>12.3}  {}", leg.start_us, leg.end_us, leg.what))?;
+        }
+    }
+    out.line("")
+}

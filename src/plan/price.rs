@@ -1,0 +1,200 @@
+//! The closed-form price of a plan on a machine: from its [stages](super::Stage) and what the ports of a GPU reach.
+
+use super::{Stage, Through};
+use crate::topology::{LinkClass, Topology, Unit};
+
+/// One way out of a GPU, and into it: what a rank can count on when all ranks are busy alike.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    pub bytes_per_s: f64,
+    /// From the start of a message until its first byte is there.
+    pub latency_ns: f64,
+    /// What binds the rate.
+    pub class: LinkClass,
+}
+
+/// What the ranks of a machine can count on: the slowest of each kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ports {
+    /// Within a domain; None where every domain is one GPU.
+    pub inside: Option<Port>,
+    /// Between domains; None where there is only one, or no way.
+    pub crossing: Option<Port>,
+    pub memory_bytes_per_s: f64,
+    /// How many times as long a byte takes inside that a switch folds or copies.
+    pub switch_factor: f64,
+}
+
+/// Why a plan takes as long as it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bottleneck {
+    Latency,
+    /// What a rank's way within its domain passes.
+    Inside,
+    /// What its way to other domains passes.
+    Network,
+    Memory,
+}
+
+/// A price in its parts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Price {
+    pub latency_ns: f64,
+    pub bandwidth_ns: f64,
+    pub bottleneck: Bottleneck,
+}
+
+impl Price {
+    pub fn total_ns(&self) -> f64 {
+        self.latency_ns + self.bandwidth_ns
+    }
+}
+
+impl Ports {
+    /// The ports of the slowest GPUs of a machine. A limit that several GPUs share is divided among them.
+    pub fn of(topology: &Topology) -> Ports {
+        let kinds = || topology.runs.iter().map(|run| &topology.kinds[run.kind]);
+        let slower = |a: Port, b: Port| Port {
+            latency_ns: a.latency_ns.max(b.latency_ns),
+            ..if a.bytes_per_s <= b.bytes_per_s { a } else { b }
+        };
+        let domains = topology.layout().domains(topology.gpus());
+        let crossing = kinds().filter_map(|unit| crossing(topology, unit)).reduce(slower);
+        let reached = |port: Port| Port { bytes_per_s: port.bytes_per_s * topology.reached.of(port.class), ..port };
+        Ports {
+            inside: kinds().filter_map(inside).map(reached).reduce(slower),
+            crossing: crossing.map(reached).filter(|_| domains > 1),
+            memory_bytes_per_s: topology.gpu.memory_bytes_per_s,
+            switch_factor: topology.reached.switch_factor(),
+        }
+    }
+}
+
+fn way_port(unit: &Unit, way: &[usize], users: impl Fn(usize) -> usize) -> Option<Port> {
+    let links = way.iter().map(|link| (*link, &unit.links[*link]));
+    let limited = |(index, link): (usize, &crate::topology::Link)| {
+        let limits = unit.limits.iter().filter(|limit| limit.links.contains(&index));
+        let shared = limits
+            .map(|limit| limit.bytes_per_s / limit.links.iter().map(|link| users(*link)).sum::<usize>().max(1) as f64);
+        (shared.fold(link.bytes_per_s / users(index).max(1) as f64, f64::min), link.class)
+    };
+    let (bytes_per_s, class) = links.map(limited).min_by(|a, b| a.0.total_cmp(&b.0))?;
+    let latency_ns = way.iter().map(|link| unit.links[*link].latency_ns).sum();
+    Some(Port { bytes_per_s, latency_ns, class })
+}
+
+/// Between GPUs of one domain; each GPU is taken to send to one other at a time, so that its links are its own.
+fn inside(unit: &Unit) -> Option<Port> {
+    let pairs = (0..unit.gpus()).flat_map(|from| (0..unit.gpus()).map(move |to| (from, to)));
+    let ways = pairs.filter(|(from, to)| from != to).filter_map(|(from, to)| unit.path(from, to));
+    let ports = ways.filter_map(|way| way_port(unit, way, |_| 1));
+    ports.reduce(|a, b| Port {
+        latency_ns: a.latency_ns.max(b.latency_ns),
+        ..if a.bytes_per_s <= b.bytes_per_s { a } else { b }
+    })
+}
+
+/// From a GPU over its NIC and the network to another's.
+fn crossing(topology: &Topology, unit: &Unit) -> Option<Port> {
+    let gpus = 0..unit.gpus();
+    let users_out =
+        |link: usize| gpus.clone().filter(|gpu| unit.way_out(*gpu).is_some_and(|way| way.contains(&link))).count();
+    let users_in =
+        |link: usize| gpus.clone().filter(|gpu| unit.way_in(*gpu).is_some_and(|way| way.contains(&link))).count();
+    let mut slowest: Option<Port> = None;
+    for gpu in 0..unit.gpus() {
+        let out = way_port(unit, unit.way_out(gpu)?, users_out)?;
+        let into = way_port(unit, unit.way_in(gpu)?, users_in)?;
+        let latency_ns = out.latency_ns + topology.network.latency_ns + into.latency_ns;
+        let port = Port { latency_ns, ..if out.bytes_per_s <= into.bytes_per_s { out } else { into } };
+        slowest = Some(match slowest {
+            Some(one) if one.bytes_per_s <= port.bytes_per_s => {
+                Port { latency_ns: one.latency_ns.max(latency_ns), ..one }
+            }
+            Some(one) => Port { latency_ns: one.latency_ns.max(latency_ns), ..port },
+            None => port,
+        });
+    }
+    let spine = topology.network.unit_bytes_per_s.map(|rate| rate / unit.gpus() as f64);
+    slowest.map(|port| match spine {
+        Some(bytes_per_s) if bytes_per_s < port.bytes_per_s => Port { bytes_per_s, class: LinkClass::Network, ..port },
+        _ => port,
+    })
+}
+
+/// The time of stages with chunks of so many bytes, of which every block has `tiles`.
+///
+/// Every hop of every stage takes its latency once. Of the bytes, each stage's first tile has the way to itself; the other tiles
+/// overlap with those of other stages, until the port that has most to pass over all stages is busy all the time. A tile goes through a
+/// stage in its turn: the next begins when it is through, but for one hop in a domain, which passes while others are at work.
+pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> Price {
+    let ns_per_byte = |port: &Option<Port>| port.as_ref().map_or(0.0, |port| 1e9 / port.bytes_per_s);
+    let latency = |port: &Option<Port>| port.as_ref().map_or(0.0, |port| port.latency_ns);
+    let (inside_ns, crossing_ns) =
+        (ns_per_byte(&ports.inside) * chunk_bytes, ns_per_byte(&ports.crossing) * chunk_bytes);
+    // A chunk that is folded or copied in memory is read twice or once, and written.
+    let local_ns = 2.0 * chunk_bytes / ports.memory_bytes_per_s * 1e9;
+    let mut total = Sums::default();
+    let (mut serial_ns, mut fill_ns) = (0.0, 0.0);
+    let (mut turn_inside_ns, mut turn_crossing_ns) = (0.0, 0.0);
+    for stage in stages {
+        let factor = if stage.through == Through::Switch { ports.switch_factor } else { 1.0 };
+        let one = Sums {
+            latency_ns: f64::from(stage.hops) * latency(&ports.inside)
+                + f64::from(stage.crossing_hops) * latency(&ports.crossing),
+            inside_ns: stage.chunks as f64 * inside_ns * factor,
+            crossing_ns: stage.crossing_chunks as f64 * crossing_ns,
+            local_ns: stage.local_chunks as f64 * local_ns,
+        };
+        serial_ns += one.bytes_ns();
+        if stage.pipelined {
+            // The first tile goes all the way before the last rank has anything; the hop that the other tiles take too is counted.
+            let (hops, crossing_hops) = match (stage.hops, stage.crossing_hops) {
+                (hops, 0) => (hops.saturating_sub(1), 0),
+                (hops, crossing_hops) => (hops, crossing_hops - 1),
+            };
+            fill_ns += f64::from(hops) * inside_ns + f64::from(crossing_hops) * crossing_ns;
+        }
+        if !stage.pipelined && stage.crossing_hops == 0 {
+            turn_inside_ns += f64::from(stage.hops.saturating_sub(1)) * latency(&ports.inside);
+        } else if !stage.pipelined {
+            turn_crossing_ns += one.latency_ns;
+        }
+        total.latency_ns += one.latency_ns;
+        total.inside_ns += one.inside_ns;
+        total.crossing_ns += one.crossing_ns;
+        total.local_ns += one.local_ns;
+    }
+    let overlap = if stages.len() > 1 { 1.0 - 1.0 / f64::from(tiles) } else { 0.0 };
+    let in_turn = Sums {
+        inside_ns: total.inside_ns + turn_inside_ns * f64::from(tiles),
+        crossing_ns: total.crossing_ns + turn_crossing_ns * f64::from(tiles),
+        ..total
+    };
+    total.latency_ns += (in_turn.bytes_ns() - total.bytes_ns()) * overlap;
+    let bandwidth_ns = serial_ns * (1.0 - overlap) + total.bytes_ns() * overlap + fill_ns;
+    let terms = [
+        (total.latency_ns, Bottleneck::Latency),
+        (total.inside_ns, Bottleneck::Inside),
+        (total.crossing_ns, Bottleneck::Network),
+        (total.local_ns, Bottleneck::Memory),
+    ];
+    let bottleneck = terms.into_iter().max_by(|a, b| a.0.total_cmp(&b.0)).expect("there are four").1;
+    Price { latency_ns: total.latency_ns, bandwidth_ns, bottleneck }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    latency_ns: f64,
+    inside_ns: f64,
+    crossing_ns: f64,
+    local_ns: f64,
+}
+
+impl Sums {
+    /// Ports and memory work side by side.
+    fn bytes_ns(&self) -> f64 {
+        self.inside_ns.max(self.crossing_ns).max(self.local_ns)
+    }
+}

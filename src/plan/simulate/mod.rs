@@ -1,0 +1,108 @@
+//! Runs a proved plan on a machine that is only data: event by event, bytes sharing links max-min-fairly.
+//!
+//! What runs are the lowered programs of all ranks, the very instructions that the executor would run. A message sets out once
+//! its instruction is done and the message before it on its channel has passed; its bytes flow over the resources of its
+//! [route](crate::topology::Route) and arrive the route's latency after the last of them has set out. Memory it was sent
+//! from is free again when it has arrived. A step that receives folds and stores as the bytes come in; a step that only works
+//! in its own memory takes its bytes at the memory's rate. What a move sends or receives [through a
+//! switch](crate::plan::Through) that can do so flows once for all.
+//!
+//! Not in it: the start of a kernel or of a call, the instructions of a rank that packs messages, congestion that real fabrics
+//! have beyond the rates of their links.
+
+mod flows;
+mod fold;
+mod path;
+mod programs;
+mod run;
+#[cfg(test)]
+mod tests;
+pub mod trace;
+mod ways;
+
+pub use path::{Leg, Work};
+
+use super::check::Checked;
+use super::chunk::Counts;
+use crate::topology::{LinkClass, Topology};
+use crate::types::Rank;
+use fold::Fold;
+use programs::Programs;
+use run::Run;
+use trace::Slice;
+
+/// More ranks than this are simulated by one of each domain.
+const ALL_RANKS: usize = 2048;
+
+/// What came of a simulation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Simulated {
+    /// Until the last rank is done.
+    pub time_ns: f64,
+    pub messages: usize,
+    /// Whether one rank of each domain stood for all of it, which did alike; `messages`, paths and slices are of those.
+    pub is_folded: bool,
+    /// One for every class of links that bytes passed.
+    pub uses: Vec<ClassUse>,
+    /// From the start to the end, without gaps: each leg began because the one before it was over.
+    pub critical_path: Vec<Leg>,
+}
+
+/// How the links of one class were used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassUse {
+    pub class: LinkClass,
+    /// Over all its links.
+    pub bytes: f64,
+    /// What the busiest passed, as a share of what it could have passed in the time; and the mean of those that passed anything.
+    pub busiest_share: f64,
+    pub mean_share: f64,
+    /// The name of the busiest.
+    pub busiest: String,
+}
+
+/// Why a plan can't be simulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failed {
+    #[error("{ranks} ranks do not fit on {gpus} GPUs")]
+    TooFewGpus { ranks: usize, gpus: usize },
+    #[error("no link leads from rank {from} to rank {to}")]
+    NoRoute { from: Rank, to: Rank },
+    #[error("the plan has more than {most} messages, too many to simulate one by one")]
+    TooManyMessages { most: usize },
+    #[error("{ranks} ranks are too many to simulate one by one, and the plan's ranks do not do alike in each domain")]
+    TooLarge { ranks: usize },
+}
+
+/// Simulates a plan for buffers of these counts; rank r is GPU r. `slices` gets a slice for every message and step, if it is
+/// wanted.
+///
+/// # Errors
+/// See [`Failed`].
+pub fn simulate(
+    checked: &Checked,
+    topology: &Topology,
+    counts: &Counts,
+    element_bytes: u64,
+    slices: Option<&mut Vec<Slice>>,
+) -> Result<Simulated, Failed> {
+    let (ranks, gpus) = (checked.plan().problem.ranks, topology.gpus());
+    if ranks > gpus {
+        return Err(Failed::TooFewGpus { ranks, gpus });
+    }
+    let fold =
+        if ranks > ALL_RANKS { Some(Fold::of(checked, topology).ok_or(Failed::TooLarge { ranks })?) } else { None };
+    run(checked, topology, counts, element_bytes, fold.as_ref(), slices)
+}
+
+fn run(
+    checked: &Checked,
+    topology: &Topology,
+    counts: &Counts,
+    element_bytes: u64,
+    fold: Option<&Fold>,
+    slices: Option<&mut Vec<Slice>>,
+) -> Result<Simulated, Failed> {
+    let programs = Programs::new(checked, counts, element_bytes, fold)?;
+    Ok(Run::new(&programs, topology, fold)?.finish(slices))
+}

@@ -1,0 +1,58 @@
+//! Networks between units: a small message from GPU to GPU, and what of a NIC's rate is reached.
+
+use crate::topology::quantity::Origin::{Assumed, Fitted, Measured, Published};
+use crate::topology::quantity::Quantity;
+
+#[derive(Debug)]
+pub struct Wide {
+    pub name: &'static str,
+    /// From the start of a small message on one GPU until another has it.
+    pub hop_us: Quantity,
+    pub reached: Quantity,
+}
+
+const EFA_REACHED: Quantity = Quantity::new(
+    0.9,
+    Assumed,
+    "between the 0.65 that an all-reduce of 16 GiB on two p5 shows and the 0.97 of InfiniBand; no bandwidth test is published",
+);
+
+/// EFA of p5 and before.
+pub const EFA_V2: Wide = Wide {
+    name: "EFA",
+    hop_us: Quantity::new(20.0, Published, "aws-ofi-nccl's tuner model: RDMA write of 8 B between two p5"),
+    reached: EFA_REACHED,
+};
+
+pub const EFA_V1: Wide = Wide {
+    name: "EFA",
+    hop_us: Quantity::new(20.0, Assumed, "as p5: aws-ofi-nccl reports the same latency for both"),
+    reached: EFA_REACHED,
+};
+
+pub const EFA_V3: Wide = Wide {
+    name: "EFA",
+    hop_us: Quantity::new(18.0, Published, "aws-ofi-nccl's tuner model: RDMA write of 8 B between two p5en"),
+    reached: EFA_REACHED,
+};
+
+/// EFA of p6 and of the UltraServers.
+pub const EFA_V4: Wide = Wide {
+    name: "EFA",
+    hop_us: Quantity::new(18.0, Assumed, "as p5en: aws-ofi-nccl reports the same latency for both"),
+    reached: EFA_REACHED,
+};
+
+pub const INFINIBAND: Wide = Wide {
+    name: "InfiniBand",
+    hop_us: Quantity::new(
+        10.2,
+        Fitted,
+        "torchcomms, GB200 with InfiniBand alone: steps of ring all-gathers of 32 KiB over 4 to 32 GPUs",
+    ),
+    reached: Quantity::new(
+        0.97,
+        Measured,
+        "torchcomms, GB200, one 400 Gbps NIC: 48.35 GB/s, GPU-initiated puts of 1 GiB",
+    ),
+};

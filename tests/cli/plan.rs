@@ -1,0 +1,129 @@
+//! `unisono plan` and `unisono simulate`: the contract's JSON, the text, and what can't be asked.
+
+use super::{finish, unisono};
+
+const CONTRACT: [&str; 13] = [
+    "machine",
+    "ranks",
+    "collective",
+    "bytes",
+    "engine",
+    "chosen",
+    "time_us",
+    "lower_bound_us",
+    "bound_is_tight",
+    "bottleneck",
+    "planning_ms",
+    "candidates",
+    "dtype",
+];
+
+fn json(arguments: &[&str]) -> Vec<serde_json::Value> {
+    let done = finish(unisono(&[arguments, &["--json"]].concat()));
+    done.expect_status(0);
+    done.expect(done.stderr.is_empty(), "nothing went wrong");
+    done.stdout.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
+}
+
+fn number(row: &serde_json::Value, key: &str) -> f64 {
+    row[key].as_f64().unwrap_or_else(|| panic!("{key} is a number in {row}"))
+}
+
+#[test]
+fn every_answer_keeps_the_contract() {
+    for engine in ["unisono", "nccl"] {
+        for collective in ["all_reduce", "all_gather", "reduce_scatter", "all_to_all"] {
+            let asked = ["plan", collective, "--on", "p5", "--units", "2", "--bytes", "1000,64MiB", "--engine", engine];
+            let rows = json(&asked);
+            assert_eq!(rows.iter().map(|row| row["bytes"].as_u64()).collect::<Vec<_>>(), [Some(1000), Some(64 << 20)]);
+            for row in &rows {
+                let missing: Vec<_> = CONTRACT.into_iter().filter(|key| row.get(key).is_none()).collect();
+                assert!(missing.is_empty(), "{missing:?} in {row}");
+                assert_eq!(
+                    (&row["machine"], &row["ranks"], &row["engine"]),
+                    (&"p5".into(), &16.into(), &engine.into())
+                );
+                let candidates = row["candidates"].as_array().expect("a list");
+                assert_eq!(candidates[0]["name"], row["chosen"], "the choice stands first");
+                assert_eq!(candidates[0]["time_us"], row["time_us"]);
+                assert!(number(row, "lower_bound_us") <= number(row, "time_us"), "{row}");
+                for one in candidates {
+                    assert!(one.get("name").is_some() && one.get("rejected").is_some(), "{one}");
+                    if one["time_us"].is_null() {
+                        assert!(one["rejected"].is_string(), "what has no price has a reason: {one}");
+                    } else {
+                        let parts = number(one, "latency_us") + number(one, "bandwidth_us");
+                        assert!((parts / number(one, "time_us") - 1.0).abs() < 1e-6, "{one}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_text_says_why() {
+    let done = finish(unisono(&["plan", "all_reduce", "--on", "gb200-nvl72", "--bytes", "1GiB"]));
+    done.expect_status(0);
+    for words in ["takes ", "bound by", "lower bound", "runner-up", "proof", "by size", "# candidate", "published: "] {
+        done.expect(done.stdout.contains(words), words);
+    }
+}
+
+#[test]
+fn a_rule_goes_before_prices_and_a_wrong_one_is_told() {
+    let folder = std::env::temp_dir().join(format!("unisono-rules-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let file = folder.join("rules.csv");
+    let path = file.to_str().expect("UTF-8").to_owned();
+    let header = "collective,min_bytes,max_bytes,min_ranks,max_ranks,machine,algorithm\n";
+    let ask = ["plan", "all_reduce", "--on", "p5", "--bytes", "1MiB", "--rules", &path];
+    std::fs::write(&file, format!("{header}all_reduce,0,*,*,*,p5,ring\n")).expect("it is written");
+    let rows = json(&ask);
+    assert_eq!(rows[0]["chosen"], "ring");
+    let others = rows[0]["candidates"].as_array().expect("a list");
+    assert!(
+        others.iter().any(|one| one["rejected"].as_str().is_some_and(|why| why.contains("line 2 of"))),
+        "{others:?}"
+    );
+    std::fs::write(&file, format!("{header}all_reduce,0,*,*,*,p5,rign\n")).expect("it is written");
+    finish(unisono(&ask)).expect_refusal(2, "line 2, column 23: unknown algorithm `rign`; did you mean `ring`?");
+    std::fs::remove_dir_all(&folder).expect("it was there");
+}
+
+#[test]
+fn a_simulation_agrees_with_the_closed_form_and_has_a_trace() {
+    let folder = std::env::temp_dir().join(format!("unisono-trace-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let trace = folder.join("trace.json");
+    let path = trace.to_str().expect("UTF-8");
+    let asked =
+        ["simulate", "all_reduce", "--on", "dgx-h100", "--algorithm", "ring", "--bytes", "64MiB", "--trace", path];
+    let rows = json(&asked);
+    let row = &rows[0];
+    assert!((number(row, "time_us") / number(row, "closed_form_us") - 1.0).abs() < 0.01, "{row}");
+    assert!(number(row, "lower_bound_us") <= number(row, "time_us"), "{row}");
+    assert_eq!((row["messages"].as_u64(), row["ranks"].as_u64()), (Some(8 * 14), Some(8)));
+    assert!(row["critical_path"].as_array().is_some_and(|path| !path.is_empty()));
+    let text = std::fs::read_to_string(&trace).expect("the trace was written");
+    let value: serde_json::Value = serde_json::from_str(&text).expect("a trace is JSON");
+    assert!(value["traceEvents"].as_array().is_some_and(|events| events.len() > 8 * 14));
+    std::fs::remove_dir_all(&folder).expect("it was there");
+}
+
+#[test]
+fn what_cannot_be_asked_is_one_sentence() {
+    let plan = |arguments: &[&str]| finish(unisono(&[&["plan", "all_reduce"], arguments].concat()));
+    plan(&["--on", "p6e-gb20x72", "--bytes", "8"]).expect_refusal(2, "did you mean `p6e-gb200x72`?");
+    plan(&["--on", "p5", "--gpus-per-unit", "9", "--bytes", "8"]).expect_refusal(2, "give from 1 to 8");
+    plan(&["--on", "p5", "--units", "0", "--bytes", "8"]).expect_refusal(2, "1 unit or more");
+    plan(&["--on", "p5", "--units", "99999999999", "--bytes", "8"]).expect_refusal(2, "give fewer units");
+    plan(&["--on", "p5", "--nic-gbps-per-gpu", "0", "--bytes", "8"]).expect_refusal(2, "give more than 0");
+    plan(&["--on", "p5", "--bytes", "1MB"]).expect_refusal(2, "is not a size");
+    plan(&["--on", "p5", "--bytes", "8", "--engine", "ncl"]).expect_refusal(2, "did you mean `nccl`?");
+    plan(&["--on", "p5", "--bytes", "8", "--nccl-version", "2.29"]).expect_refusal(2, "--engine nccl only");
+    plan(&["--on", "p5", "--bytes", "8", "--engine", "nccl", "--nccl-version", "1.0"]).expect_refusal(2, "older than");
+    plan(&["--on", "host", "--bytes", "8", "--engine", "nccl"]).expect_refusal(2, "not known");
+    let trace = ["simulate", "all_reduce", "--on", "p5", "--bytes", "8,16", "--trace", "x.json"];
+    finish(unisono(&trace)).expect_refusal(2, "a trace is of one size");
+}
