@@ -24,6 +24,8 @@
 //! | know what was done before one | [`Communicator::recent_operations`], [`Communicator::write_record`], UNISONO_RECORD |
 //! | start a job | [`bootstrap`]: launchers, environment variables, what is protected and what is not |
 //! | know why an algorithm runs | [`Communicator::explain`], [`select`] |
+//! | describe a machine | [`topology::machines`] by name, [`topology::file`] for any other |
+//! | know what is possible | [`topology::bound`](mod@topology::bound): lower bounds on any machine |
 //! | write an algorithm | [`plan`], [`mod@algorithm`], and [`plan::check`](mod@plan::check) that proves it |
 //!
 //! ## The modules
@@ -60,6 +62,7 @@ pub mod nccl;
 pub mod plan;
 pub mod reduce;
 pub mod select;
+mod size;
 pub mod topology;
 mod transport;
 pub mod types;

@@ -17,7 +17,10 @@ pub const KNOWN_VARIABLES: &[(&str, &str)] = &[
     ("UNISONO_RECORD", "directory to which every rank appends its last operations when a communicator fails"),
     ("UNISONO_REQUIRE", "transport that every pair of ranks must use, or the communicator is not made"),
     ("UNISONO_SECRET", "random text by which the ranks of a job know each other; needed across hosts"),
-    ("UNISONO_SHM_BYTES", "bytes that the ranks of a host share for their messages; rank 0's word counts"),
+    (
+        "UNISONO_SHM_BYTES",
+        "bytes that the ranks of a host share for their messages, such as 64MiB; rank 0's word counts",
+    ),
     ("UNISONO_TIMEOUT", "seconds that meeting, connecting and every call may take; 300 unless set"),
     ("UNISONO_TRANSPORT", "transport between all pairs of ranks that have it: auto, shm or tcp; rank 0's word counts"),
     ("UNISONO_WORLD_SIZE", "number of ranks; goes with UNISONO_RANK"),

@@ -160,10 +160,11 @@ impl Builder {
 
     /// As [`Communicator::from_env`].
     pub fn from_env(self) -> Result<Communicator> {
-        warn_of_unknown_variables();
         let lookup = |name: &str| std::env::var(name).ok();
+        let job = Job::from_environment(&lookup);
+        warn_of_unknown_variables(job.as_ref().ok().map(|job| job.rank));
         let settings = self.settings.or_environment(&lookup)?;
-        Builder { settings }.of_job(&Job::from_environment(&lookup)?)
+        Builder { settings }.of_job(&job?)
     }
 
     /// The communicator of a job's ranks, by what is set here alone.

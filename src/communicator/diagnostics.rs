@@ -55,18 +55,36 @@ impl Diagnostics {
     }
 }
 
-/// Says once per process which variables begin with `UNISONO_` and mean nothing.
-pub fn warn_of_unknown_variables() {
+/// Says once per process which variables begin with `UNISONO_` and mean nothing: as a warning of `tracing`, or, where nobody
+/// listens to that, on stderr. There rank 0 speaks for the job, unless `unisono launch` has said it before.
+pub fn warn_of_unknown_variables(rank: Option<Rank>) {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
-        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        for (name, nearest) in crate::bootstrap::unknown_variables(names) {
-            match nearest {
-                Some(nearest) => tracing::warn!("{name} means nothing; was {nearest} meant?"),
-                None => tracing::warn!("{name} means nothing"),
+        let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+        let on_stderr = tells_stderr(rank, &names, tracing::dispatcher::has_been_set());
+        for warning in warnings(names) {
+            tracing::warn!("{warning}");
+            if on_stderr {
+                // Where stderr can't be written there is nobody to tell.
+                let _ = io::stderr().write_all(format!("unisono: warning: {warning}\n").as_bytes());
             }
         }
     });
+}
+
+/// `rank` is None where it can't be told, perhaps for the very variable that is misspelt.
+fn tells_stderr(rank: Option<Rank>, names: &[String], has_subscriber: bool) -> bool {
+    let was_said = names.iter().any(|name| name == "UNISONO_LAUNCHED");
+    !has_subscriber && !was_said && rank.is_none_or(|rank| rank == 0)
+}
+
+fn warnings(names: Vec<String>) -> Vec<String> {
+    let unknown = crate::bootstrap::unknown_variables(names.into_iter());
+    let warning = |(name, nearest): (String, Option<&str>)| match nearest {
+        Some(nearest) => format!("{name} means nothing; was {nearest} meant?"),
+        None => format!("{name} means nothing"),
+    };
+    unknown.into_iter().map(warning).collect()
 }
 
 #[cfg(test)]
@@ -82,5 +100,20 @@ mod tests {
         assert!(with("maybe").unwrap_err().to_string().contains("UNISONO_EXPLAIN=maybe is not 0 or 1"));
         let empty = Diagnostics::of_environment(&|name| (name == "UNISONO_RECORD").then(String::new));
         assert!(empty.is_err());
+    }
+
+    #[test]
+    fn the_first_rank_tells_of_misspelt_variables_where_nobody_else_does() {
+        let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        let told = warnings(names(&["UNISONO_ALGORITM", "UNISONO_RANK", "UNISONO_XYZZYX", "PATH"]));
+        assert_eq!(
+            told,
+            ["UNISONO_ALGORITM means nothing; was UNISONO_ALGORITHM meant?", "UNISONO_XYZZYX means nothing"]
+        );
+        let own = names(&["UNISONO_RANK"]);
+        assert!(tells_stderr(Some(0), &own, false) && tells_stderr(None, &own, false));
+        assert!(!tells_stderr(Some(1), &own, false), "another rank speaks");
+        assert!(!tells_stderr(Some(0), &own, true), "the program listens to tracing");
+        assert!(!tells_stderr(Some(0), &names(&["UNISONO_LAUNCHED"]), false), "the launcher has said it");
     }
 }

@@ -51,7 +51,7 @@ pub struct Engine {
     pub sequence: u64,
     shapes: Prepared<Shape>,
     /// Scratch of the operation that runs, and its pre-multiplied input: one at a time, so that calls that stay prepared hold none.
-    scratch: Vec<u8>,
+    pub(super) scratch: Vec<u8>,
     scaled: Vec<u8>,
     queue: VecDeque<Queued>,
     pipes: Pipes,

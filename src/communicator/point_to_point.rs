@@ -162,8 +162,10 @@ mod tests {
     use crate::{Communicator, Error};
     use std::time::Duration;
 
+    type Receive = fn(&mut Communicator) -> Result<(), Error>;
+
     /// Rank 0 sends nothing, then three bytes; what rank 1 makes of it.
-    fn after_an_empty_send(receive: fn(&mut Communicator) -> Result<(), Error>) -> Result<(), Error> {
+    fn after_an_empty_send(receive: Receive) -> Result<(), Error> {
         let mut ranks = Communicator::builder().timeout(Duration::from_secs(60)).local(2).unwrap();
         let (mut one, mut zero) = (ranks.pop().unwrap(), ranks.pop().unwrap());
         std::thread::scope(|scope| {
@@ -186,7 +188,7 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        let wrong: [(fn(&mut Communicator) -> Result<(), Error>, &str); 3] = [
+        let wrong: [(Receive, &str); 3] = [
             (|one| one.recv(&mut [0u8; 3], 0), "rank 1's recv u8 x 3 from rank 0"),
             (|one| one.recv(&mut [0f32; 1], 0), "rank 1's recv f32 x 1 from rank 0"),
             (|one| one.recv::<u8>(&mut [], 0), "rank 1's recv u8 x 0 from rank 0"),

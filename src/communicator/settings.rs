@@ -2,6 +2,7 @@
 
 use super::diagnostics::Diagnostics;
 use crate::error::{Error, ErrorKind, Result};
+use crate::size;
 use crate::types::TransportKind;
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ impl Settings {
             self.require = kind("UNISONO_REQUIRE", lookup)?;
         }
         if self.algorithm.is_none() {
-            self.algorithm = lookup("UNISONO_ALGORITHM").filter(|name| name != "auto");
+            self.algorithm = algorithm("UNISONO_ALGORITHM", lookup)?;
         }
         if self.shm_bytes.is_none() {
             self.shm_bytes = lookup("UNISONO_SHM_BYTES").map(|text| bytes(&text)).transpose()?;
@@ -80,7 +81,17 @@ fn seconds(text: &str) -> Result<Duration> {
 }
 
 fn bytes(text: &str) -> Result<usize> {
-    text.trim().parse().map_err(|_| refuse("UNISONO_SHM_BYTES", text, "a number of bytes"))
+    let bytes = size::parse(text.trim()).and_then(|bytes| usize::try_from(bytes).ok());
+    bytes.ok_or_else(|| refuse("UNISONO_SHM_BYTES", text, "a number of bytes, such as 67108864 or 64MiB"))
+}
+
+fn algorithm(variable: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>> {
+    let Some(name) = lookup(variable).filter(|name| name != "auto") else { return Ok(None) };
+    match crate::algorithm::find(&name) {
+        Ok(_) => Ok(Some(name)),
+        Err(unknown) => Err(Error::new(ErrorKind::Configuration, format!("{variable}={name}: {unknown}"))
+            .remedy(format!("set {variable} to the name of an algorithm or to auto, or unset it"))),
+    }
 }
 
 fn kind(variable: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<TransportKind>> {
@@ -135,9 +146,27 @@ mod tests {
         assert_eq!(settings.transport, Some(TransportKind::Tcp));
         let set = Settings { timeout: Some(Duration::from_secs(1)), ..Settings::default() };
         assert_eq!(set.or_environment(&lookup).unwrap().timeout(), Duration::from_secs(1));
-        let wrong = |name: &str| (name == "UNISONO_TIMEOUT").then(|| "soon".to_owned());
-        let error = Settings::default().or_environment(&wrong).unwrap_err();
-        assert!(error.to_string().contains("UNISONO_TIMEOUT=soon is not a number of seconds"), "{error}");
+        for (variable, value, told) in [
+            ("UNISONO_TIMEOUT", "soon", "UNISONO_TIMEOUT=soon is not a number of seconds"),
+            ("UNISONO_ALGORITHM", "rnig", "UNISONO_ALGORITHM=rnig: unknown algorithm `rnig`; did you mean `ring`?"),
+            ("UNISONO_SHM_BYTES", "64MB", "UNISONO_SHM_BYTES=64MB is not a number of bytes"),
+        ] {
+            let error = with(variable, value).unwrap_err();
+            assert!(error.to_string().contains(told), "{error}");
+        }
+    }
+
+    fn with(variable: &str, value: &str) -> Result<Settings> {
+        Settings::default().or_environment(&|name| (name == variable).then(|| value.to_owned()))
+    }
+
+    #[test]
+    fn sizes_have_units_and_auto_is_no_algorithm() {
+        for (value, bytes) in [("64MiB", 64 << 20), ("67108864", 64 << 20), ("3GiB", 3 << 30)] {
+            assert_eq!(with("UNISONO_SHM_BYTES", value).unwrap().shm_bytes, Some(bytes));
+        }
+        assert_eq!(with("UNISONO_ALGORITHM", "auto").unwrap().algorithm, None);
+        assert_eq!(with("UNISONO_ALGORITHM", "ring").unwrap().algorithm.as_deref(), Some("ring"));
     }
 
     #[test]

@@ -107,30 +107,63 @@ impl<'a> Machine<'a> {
         Ok(Answer { candidates: priced.into_iter().map(Priced::candidate).collect() })
     }
 
-    /// Proves the first candidate whose proof does not take long, and makes it the choice; those before it are told why they are not.
+    /// Proves the cheapest plan whose proof does not take long, and makes it the choice: a candidate with fewer tiles where that is
+    /// what makes its proof short. Those before it are told why they are not taken.
     ///
     /// # Errors
     /// If a plan has a flaw, or no candidate can be proved.
     pub fn prove(&self, question: Question, answer: &mut Answer) -> Result<Checked> {
-        let mut passed_over = None;
+        let mut best: Option<(usize, Priced)> = None;
+        let mut first_told = None;
         for index in 0..answer.candidates.len() {
-            let candidate = &answer.candidates[index];
-            if candidate.time_us.is_none() {
+            let candidate = &mut answer.candidates[index];
+            let (Some(time_us), true) = (candidate.time_us, candidate.rejected.is_none() || index == 0) else { break };
+            if best.as_ref().is_some_and(|(_, one)| one.total_ns() <= time_us * 1e3) {
                 break;
             }
             let one = algorithm::find(&candidate.name)?;
-            let problem = Problem { tiles: candidate.tiles, ..self.problem(question) };
-            let needs_ns = proof_ns(one, &problem);
-            if needs_ns <= PROOF_LIMIT_NS {
-                answer.candidates[..=index].rotate_right(1);
-                return Selector::prove(one.name(), problem);
+            let needs_ns = |tiles: u32| proof_ns(one, &Problem { tiles, ..self.problem(question) });
+            let mut tiles = candidate.tiles;
+            let wanted_ns = needs_ns(tiles);
+            let mut takes_ns = wanted_ns;
+            while takes_ns > PROOF_LIMIT_NS && tiles > 1 {
+                tiles /= 2;
+                takes_ns = needs_ns(tiles);
             }
-            let why = format!("its proof among {} ranks would take about {:.0} s", self.ranks, needs_ns / 1e9);
-            passed_over.get_or_insert_with(|| format!("{}: {why}", candidate.name));
-            answer.candidates[index].rejected = Some(why);
+            if takes_ns <= PROOF_LIMIT_NS {
+                let priced = self.price_with(one, question, &[tiles]);
+                if best.as_ref().is_none_or(|(_, best)| priced.total_ns() < best.total_ns()) {
+                    best = Some((index, priced));
+                }
+            }
+            if wanted_ns > PROOF_LIMIT_NS {
+                let (ranks, seconds) = (self.ranks, wanted_ns / 1e9);
+                let with = if candidate.tiles > 1 { format!(" with {} tiles", candidate.tiles) } else { String::new() };
+                let why = format!("its proof among {ranks} ranks{with} would take about {seconds:.0} s");
+                first_told.get_or_insert_with(|| format!("{}: {why}", candidate.name));
+                candidate.rejected = Some(why);
+            }
         }
-        let why = passed_over.unwrap_or_else(|| "no algorithm fits".to_owned());
-        Err(Error::new(ErrorKind::Plan, format!("no plan was proved: {why}")).remedy("take fewer GPUs"))
+        // A plan with a flaw is never taken; its flaw is told, and the choice goes on without it.
+        let Some((index, priced)) = best else {
+            let why = first_told.unwrap_or_else(|| "no algorithm fits".to_owned());
+            return Err(Error::new(ErrorKind::Plan, format!("no plan was proved: {why}")).remedy("take fewer GPUs"));
+        };
+        let (name, problem) = (priced.algorithm.name(), priced.problem);
+        match Selector::prove(name, problem) {
+            Ok(checked) => {
+                answer.candidates[index] = priced.candidate();
+                answer.candidates[..=index].rotate_right(1);
+                Ok(checked)
+            }
+            Err(flaw) => {
+                let unfit = &mut answer.candidates[index];
+                (unfit.time_us, unfit.latency_us, unfit.bandwidth_us) = (None, None, None);
+                unfit.rejected = Some(format!("was not proved: {flaw}"));
+                answer.candidates[index..].rotate_left(1);
+                self.prove(question, answer)
+            }
+        }
     }
 
     /// The sizes at which the choice changes, from 1 KiB to 16 GiB: each with the algorithm that is taken from there on.
@@ -177,6 +210,12 @@ impl<'a> Machine<'a> {
     }
 
     fn price(&self, algorithm: &'static dyn Algorithm, question: Question) -> Priced {
+        let tiles = if algorithm.pipelines() { &TILES[..] } else { &TILES[..1] };
+        self.price_with(algorithm, question, tiles)
+    }
+
+    /// The price with that of these numbers of tiles that makes it cheapest.
+    fn price_with(&self, algorithm: &'static dyn Algorithm, question: Question, tiles: &[u32]) -> Priced {
         let problem = self.problem(question);
         let unfit = |why: String| Priced { algorithm, problem, price: Err(why) };
         if let Err(reason) = algorithm.fits(&problem) {
@@ -186,7 +225,6 @@ impl<'a> Machine<'a> {
         if crosses && self.ports.crossing.is_none() {
             return unfit("has to pass between domains, and no network joins them".to_owned());
         }
-        let tiles: &[u32] = if algorithm.pipelines() { &TILES } else { &TILES[..1] };
         let by_tiles = tiles.iter().filter_map(|&tiles| {
             let problem = Problem { tiles, ..problem };
             algorithm.fits(&problem).ok()?;

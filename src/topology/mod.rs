@@ -6,6 +6,9 @@
 //! spine) is a [resource](ResourceId) with a rate; a message takes a [`Route`]: a latency and the resources that its bytes
 //! pass. Prices and the simulation know nothing else of a machine.
 //!
+//! [`machines`] are known by name, a [`file`](mod@file) describes any other; [`bound`](mod@bound) says how fast collectives can be on one at best, and
+//! [`drawing`] draws it.
+//!
 //! GPUs that reach each other without a NIC are a *domain*; [`Layout`] says which ranks share one, and is all that
 //! algorithms are told.
 

@@ -59,7 +59,12 @@ pub fn links(unit: &Unit) -> Vec<String> {
         *shared.entry((limit.bytes_per_s.to_bits(), limit.links.len())).or_default() += 1;
     }
     lines.extend(shared.into_iter().map(|((rate, links), count)| {
-        format!("{count} x {links} links that share {}", gb_per_s(f64::from_bits(rate)))
+        let rate = gb_per_s(f64::from_bits(rate));
+        if links == 1 {
+            format!("{count} x a link with no more than {rate}")
+        } else {
+            format!("{count} x {links} links that share {rate}")
+        }
     }));
     lines
 }

@@ -362,3 +362,16 @@ fn ranks_have_the_limits_and_signals_that_we_were_given() {
     let rank = finish(unisono(&["launch", "-n", "1", "--output=plain", "grep", "-E", signals, "/proc/self/status"]));
     assert_eq!(rank.stdout, ours.stdout);
 }
+
+#[test]
+fn ranks_on_two_hosts_run_a_hierarchy() {
+    let unisono = env!("CARGO_BIN_EXE_unisono");
+    for (collective, algorithm) in [("all_reduce", "hierarchical_ring"), ("all_to_all", "rail_all_to_all")] {
+        let bench = format!("bench {collective} --max 2KiB --algorithm {algorithm} --json");
+        let done = run(4, &format!("UNISONO_HOST_ID=host$((RANK / 2)) exec '{unisono}' {bench}"));
+        let lines = lines_of(&done.stdout, 0);
+        let is_right =
+            |line: &&str| line.contains(&format!("\"algorithm\":\"{algorithm}\"")) && line.contains("\"errors\":0");
+        done.expect(done.status == 0 && !lines.is_empty() && lines.iter().all(is_right), "no wrong element");
+    }
+}

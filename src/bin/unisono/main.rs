@@ -50,9 +50,12 @@ fn main() -> ExitCode {
 
 fn run() -> Result<u8, Failure> {
     let line = CommandLine::try_parse().map_err(|error| arguments::explain(&error))?;
-    // The doctor lists them among what else it finds.
-    if !matches!(line.command, Subcommand::Doctor(_)) {
-        failure::warn_of_unknown_variables();
+    match &line.command {
+        // The doctor lists them among what else it finds.
+        Subcommand::Doctor(_) => {}
+        // Rank 0 tells when it makes its communicator.
+        Subcommand::Bench(arguments) if arguments.is_of_another_launcher() => {}
+        _ => failure::warn_of_unknown_variables(),
     }
     match line.command {
         Subcommand::Bench(arguments) => arguments.run(),

@@ -9,7 +9,7 @@ use crate::exec::run::Standing;
 use crate::types::LinkName;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 /// Whoever has nothing else to do looks this often whether time is up.
@@ -82,10 +82,7 @@ impl Connecting {
     /// Rests for a moment, or until a connection has come.
     pub fn rest(&mut self) {
         if self.come.is_none() {
-            self.come = match self.made.recv_timeout(NAP) {
-                Ok(stream) => Some(stream),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-            };
+            self.come = self.made.recv_timeout(NAP).ok();
         }
     }
 }

@@ -136,7 +136,10 @@ impl Simulation {
     fn break_what_is_due(&mut self) {
         let Some(Fault { what: What::Rank(dead), at, loud }) = self.scenario.fault else { return };
         if self.clock.elapsed() >= at {
-            self.members[dead].engine = None;
+            if let Some(mut engine) = self.members[dead].engine.take() {
+                // What others still read in place stays as it was: memory that is shared outlives a process.
+                std::mem::forget(std::mem::take(&mut engine.scratch));
+            }
             if loud && !self.death_is_known && self.random.one_in(8) {
                 self.death_is_known = true;
                 let engines = self.members.iter().filter_map(|member| member.engine.as_ref());

@@ -33,7 +33,7 @@ use super::flaw::Place;
 use super::{Checked, Facts, Flaw, Proof, check, rotation, rules};
 use crate::plan::chunk::{ChunkId, Grid};
 use crate::plan::{Move, Operand, Part, Plan, Program, Span, Step};
-use crate::types::Rank;
+use crate::types::{Collective, Rank};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -251,7 +251,7 @@ fn messages(grid: &Grid, rank: Rank, program: &Program, operands: fn(&Move) -> &
 fn load(grid: &Grid, rank: Rank, span: &Span, round: u32, scratch: &[ChunkId]) -> Load {
     let first = span.start + round * span.stride;
     let mut runs = Load::new();
-    if span.buffer != crate::plan::Buffer::Scratch && !matches!(grid.collective, crate::types::Collective::AllToAll) {
+    if span.buffer != crate::plan::Buffer::Scratch && grid.collective != Collective::AllToAll {
         return vec![(grid.chunk_id(rank, span.buffer, first, scratch), span.len)];
     }
     for index in first..first + span.len {

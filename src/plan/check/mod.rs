@@ -13,7 +13,7 @@
 //! [`check_lowered`] proves, for given counts, what a proved plan is lowered to.
 //!
 //! [`prove`] takes the proof that suits a plan: whole, by the parts of which it is composed ([`compose`]), or by what it looks like from one
-//! rank, for plans that look alike from all ([`rotation`](self::rotation)).
+//! rank, for plans that look alike from all (`rotation.rs`).
 //!
 //! [`keeps_promise`] compares hops, chunks and the order of addition with what the algorithm says of itself.
 //!

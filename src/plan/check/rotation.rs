@@ -322,7 +322,7 @@ fn rotated(set: &[u64], distance: u32, ranks: u32) -> Vec<u64> {
         result[index] = set[index - words] << bits | below;
     }
     // What went past the last rank is dropped here and comes in at the first.
-    if ranks % 64 != 0 {
+    if !ranks.is_multiple_of(64) {
         result[set.len() - 1] &= (1 << (ranks % 64)) - 1;
     }
     let (words, bits) = ((ranks - distance) as usize / 64, (ranks - distance) % 64);

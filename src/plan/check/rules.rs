@@ -40,15 +40,7 @@ pub(super) fn check_scratch(grid: &Grid, uneven: bool, rank: Rank, scratch: &[Ch
 
 /// Checks one move in all its rounds; the chunks of its operands are returned.
 pub(super) fn check_move(context: &Context, at: Place, step: &Move, rounds: u32) -> Result<u32, Flaw> {
-    check_form(context, at, step)?;
-    for (operand, writes) in operands(step) {
-        match operand {
-            Operand::Peer { rank, .. } => check_peer(context, at, *rank)?,
-            Operand::Local(span) => check_span(context, at, span, rounds, writes)?,
-        }
-    }
-    check_twice(at, &step.sources)?;
-    check_twice(at, &step.destinations)?;
+    check_operands(context, at, step, rounds)?;
     let mut spans = operands(step).filter_map(|(operand, _)| match operand {
         Operand::Local(span) => Some(span),
         Operand::Peer { .. } => None,
@@ -58,6 +50,19 @@ pub(super) fn check_move(context: &Context, at: Place, step: &Move, rounds: u32)
         check_shapes(context, at, first, span, rounds)?;
     }
     Ok(first.len)
+}
+
+/// Checks what one move names, without comparing its operands.
+pub(super) fn check_operands(context: &Context, at: Place, step: &Move, rounds: u32) -> Result<(), Flaw> {
+    check_form(context, at, step)?;
+    for (operand, writes) in operands(step) {
+        match operand {
+            Operand::Peer { rank, .. } => check_peer(context, at, *rank)?,
+            Operand::Local(span) => check_span(context, at, span, rounds, writes)?,
+        }
+    }
+    check_twice(at, &step.sources)?;
+    check_twice(at, &step.destinations)
 }
 
 /// Sources, then destinations, and whether they are written.

@@ -6,6 +6,7 @@
 //! many GPUs a class has.
 
 use crate::topology::unit::{LinkClass, NodeKind, Unit};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What an arc stands for.
@@ -37,6 +38,8 @@ pub struct UnitGraph {
     pub leaf: Option<usize>,
     /// Whether every limit of the unit is in the graph.
     pub exact: bool,
+    /// Colours of like nodes, where no node is told apart, and how many there are.
+    unmarked: OnceCell<(Vec<usize>, usize)>,
 }
 
 fn whole(bytes_per_s: f64) -> i128 {
@@ -51,6 +54,7 @@ impl UnitGraph {
             arcs: Vec::with_capacity(unit.links.len()),
             leaf: None,
             exact: true,
+            unmarked: OnceCell::new(),
         };
         // Limits of links with a common end become a node between the links and that end.
         let mut ends: Vec<(usize, usize)> = unit.links.iter().map(|link| (link.from, link.to)).collect();
@@ -99,27 +103,35 @@ impl UnitGraph {
 
     /// The classes of like nodes if the nodes of each of `marks` are told apart from all others.
     pub fn classes(&self, marks: &[&[usize]]) -> Classes {
-        let mut colours: Vec<usize> = (0..self.nodes)
-            .map(|node| usize::from(node < self.gpus) + 2 * usize::from(Some(node) == self.leaf))
-            .collect();
-        for (mark, nodes) in marks.iter().enumerate() {
-            nodes.iter().for_each(|node| colours[*node] = 3 + mark);
+        // What is alike with marks is alike without: a start from there needs fewer rounds.
+        let (unmarked, count) = self.unmarked.get_or_init(|| {
+            let start = |node: usize| usize::from(node < self.gpus) + 2 * usize::from(Some(node) == self.leaf);
+            self.settle((0..self.nodes).map(start).collect())
+        });
+        if marks.is_empty() {
+            return Classes::new(self, unmarked, *count, Vec::new());
         }
+        let mut colours = unmarked.clone();
+        for (mark, nodes) in marks.iter().enumerate() {
+            nodes.iter().for_each(|node| colours[*node] = count * (mark + 1) + unmarked[*node]);
+        }
+        let (colours, count) = self.settle(colours);
+        let classes_of = |nodes: &&[usize]| nodes.iter().map(|node| colours[*node]).collect::<BTreeSet<_>>();
+        let marked = marks.iter().map(|nodes| classes_of(nodes).into_iter().collect()).collect();
+        Classes::new(self, &colours, count, marked)
+    }
+
+    /// Refines until nothing is split any more; with the number of colours.
+    fn settle(&self, mut colours: Vec<usize>) -> (Vec<usize>, usize) {
         let mut count = 0;
         loop {
-            let refined = self.refine(&colours);
-            let found = refined.iter().max().map_or(0, |last| last + 1);
-            colours = refined;
+            colours = self.refine(&colours);
+            let found = colours.iter().max().map_or(0, |last| last + 1);
             if found == count {
-                break;
+                return (colours, count);
             }
             count = found;
         }
-        let marked = marks
-            .iter()
-            .map(|nodes| nodes.iter().map(|node| colours[*node]).collect::<BTreeSet<_>>().into_iter().collect())
-            .collect();
-        Classes::new(self, &colours, count, marked)
     }
 
     /// Splits colours by what their nodes have to and from every colour. The new numbers do not depend on the order of nodes.

@@ -6,6 +6,7 @@ use super::maxflow::UNLIMITED;
 use super::words;
 use crate::topology::unit::{NodeKind, Unit};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// Groups that are alike, in units of one kind.
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ pub struct Group {
 }
 
 /// How a unit's GPUs can be divided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Division {
     Gpus,
     Switches,
@@ -73,7 +74,17 @@ fn by_switch(unit: &Unit) -> Vec<Vec<usize>> {
 }
 
 /// Divides every unit. Domains whose switch adds up are kept whole if `in_switch` is so: within them nothing need be sent twice.
-pub fn partition(machine: &Machine, division: Division, in_switch: bool) -> Vec<Group> {
+pub fn partition(machine: &Machine, division: Division, in_switch: bool) -> Rc<Vec<Group>> {
+    let adds = in_switch && machine.used().any(|(_, kind)| !adding_domains(kind.unit).is_empty());
+    let known = machine.divided.borrow().get(&(division, adds)).cloned();
+    known.unwrap_or_else(|| {
+        let groups = Rc::new(divide(machine, division, adds));
+        machine.divided.borrow_mut().insert((division, adds), groups.clone());
+        groups
+    })
+}
+
+fn divide(machine: &Machine, division: Division, in_switch: bool) -> Vec<Group> {
     let mut groups = Vec::new();
     for (index, kind) in machine.used() {
         let adding = if in_switch { adding_domains(kind.unit) } else { Vec::new() };

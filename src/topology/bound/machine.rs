@@ -1,18 +1,25 @@
 //! The whole machine as one graph of classes: units that are told apart, and all other units of a kind as one.
 
 use super::graph::{Classes, Port, UnitGraph};
+use super::groups::{Division, Group};
 use super::maxflow::{Flow, UNLIMITED};
 use crate::topology::fabric::Topology;
 use crate::topology::unit::Unit;
-use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 /// A machine, ready to be asked for flows.
 pub struct Machine<'a> {
     pub topology: &'a Topology,
     pub kinds: Vec<Kind<'a>>,
     spine: Option<i128>,
+    /// Divisions that were asked for, with and without domains that add up kept whole.
+    pub divided: RefCell<Divided>,
 }
+
+/// The groups of a division.
+type Divided = HashMap<(Division, bool), Rc<Vec<Group>>>;
 
 /// Units of one kind.
 pub struct Kind<'a> {
@@ -80,6 +87,7 @@ impl<'a> Machine<'a> {
             topology,
             kinds: topology.kinds.iter().enumerate().map(kind).collect(),
             spine: topology.network.unit_bytes_per_s.map(|rate| rate.round() as i128),
+            divided: RefCell::default(),
         }
     }
 

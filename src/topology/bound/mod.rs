@@ -254,10 +254,15 @@ fn narrower(group: &Group) -> f64 {
     group.out.min(group.into) as f64
 }
 
+/// The groups of all divisions that have others outside.
+fn all_groups(machine: &Machine) -> Vec<Group> {
+    let of = |division| groups::partition(machine, division, false).to_vec();
+    Division::ALL.into_iter().flat_map(of).filter(|group| group.gpus < machine.gpus()).collect()
+}
+
 fn all_reduce(machine: &Machine) -> Found {
     let adds = machine.topology.kinds.iter().any(|unit| (0..unit.gpus()).any(|gpu| unit.reduces(gpu)));
-    let each = Division::ALL.into_iter().flat_map(|division| groups::partition(machine, division, false));
-    let each = each.filter(|group| group.gpus < machine.gpus());
+    let each = all_groups(machine).into_iter();
     let mut bounds: Vec<(f64, String)> = each.map(|group| (1.0 / narrower(&group), group.cut)).collect();
     bounds.extend(over_divisions(machine, 2.0, |group| group.out));
     bounds.extend(over_divisions(machine, 2.0, |group| group.into));
@@ -318,9 +323,7 @@ fn through_switches(machine: &Machine) -> Option<f64> {
 
 fn all_to_all(machine: &Machine) -> Found {
     let all = machine.gpus() as f64;
-    let groups = Division::ALL.into_iter().flat_map(|division| groups::partition(machine, division, false));
-    let groups = groups.filter(|group| group.gpus < machine.gpus());
-    let bounds = groups.map(|group| {
+    let bounds = all_groups(machine).into_iter().map(|group| {
         let gpus = group.gpus as f64;
         (gpus * (all - gpus) / (all * narrower(&group)), group.cut)
     });
@@ -339,8 +342,7 @@ fn all_to_all(machine: &Machine) -> Found {
 }
 
 fn send_recv(machine: &Machine) -> Found {
-    let groups = Division::ALL.into_iter().flat_map(|division| groups::partition(machine, division, false));
-    let groups = groups.filter(|group| group.gpus < machine.gpus());
+    let groups = all_groups(machine).into_iter();
     let (s_per_byte, cut) = largest(groups.map(|group| (1.0 / narrower(&group), group.cut)));
     let reached = Reached::if_so(
         meets(direct::to_the_next(machine), s_per_byte),

@@ -319,12 +319,10 @@ proptest! {
 }
 
 #[test]
-fn half_a_million_gpus_take_no_longer_than_two_racks() {
-    let started = std::time::Instant::now();
+fn half_a_million_gpus_have_every_bound() {
     let machine = Request { units: 6944, ..Request::new("p6e-gb200x72") }.topology().unwrap();
     for collective in Collective::ALL {
         let bound = bound(&machine, collective).unwrap();
         assert!(collective == Collective::Barrier || bound.s_per_byte > 0.0, "{collective}");
     }
-    println!("{:?}", started.elapsed());
 }

@@ -26,9 +26,12 @@ pub fn cut(machine: &Machine, kind: usize, gpu: usize, whole: &Whole, side: &[bo
         if machine.used().count() > 1 { format!("one unit `{}`", unit.name) } else { "one unit".to_owned() };
     let noun = if machine.topology.gpu.model == "core" { "core" } else { "GPU" };
     let (one, group) = if gpus == 1 && here == 1 {
-        let all_alike = machine.kinds[kind].classes.gpus.contains(&in_unit) && machine.used().count() == 1;
-        let which =
-            if all_alike { format!("one {noun}") } else { format!("`{}` of {unit_word}", unit.nodes[gpu].name) };
+        let name = &unit.nodes[gpu].name;
+        let which = match (machine.all_alike(), machine.used().count()) {
+            (true, _) => format!("one {noun}"),
+            (false, 1) => format!("`{name}` of a unit"),
+            (false, _) => format!("`{name}` of a unit `{}`", unit.name),
+        };
         (true, which)
     } else if gpus == here && gpus == in_unit && many_units {
         (false, unit_word)

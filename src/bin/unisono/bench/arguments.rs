@@ -1,9 +1,12 @@
 //! What `bench` is asked for, and whether it can be.
 
+use super::measure::Size;
 use crate::arguments::ranks;
 use crate::failure::{BAD_ARGUMENTS, Failure};
 use crate::size;
 use std::str::FromStr;
+use unisono::algorithm::{self, Algorithm};
+use unisono::plan::Problem;
 use unisono::{Collective, DType, ReduceOp, UnknownName};
 
 /// Time a collective over a sweep of sizes, and verify every result
@@ -17,7 +20,7 @@ pub struct Arguments {
     pub collective: Collective,
 
     /// Processes to start
-    #[arg(long, value_name = "N", value_parser = ranks)]
+    #[arg(long, value_name = "N", value_parser = ranks, allow_negative_numbers = true)]
     pub ranks: Option<usize>,
 
     /// How bytes get from rank to rank: auto, memory, shm, tcp, mpi or fabric; auto takes the best for each pair
@@ -48,7 +51,7 @@ pub struct Arguments {
     #[arg(long, value_name = "OP")]
     op: Option<ReduceOp>,
 
-    /// This algorithm at every size, instead of the choice per size
+    /// This algorithm at every size, instead of the choice per size, which is auto
     #[arg(long, value_name = "NAME")]
     pub algorithm: Option<String>,
 
@@ -116,6 +119,59 @@ impl Arguments {
     pub fn sizes(&self) -> impl Iterator<Item = u64> + use<> {
         let (max, factor) = (self.max, self.factor);
         std::iter::successors(Some(self.min), move |size| size.checked_mul(factor)).take_while(move |size| *size <= max)
+    }
+
+    /// The algorithm that is insisted on.
+    pub fn algorithm(&self) -> Result<Option<&'static dyn Algorithm>, Failure> {
+        let name = self.algorithm.as_deref().filter(|name| *name != "auto");
+        let found = name.map(algorithm::find).transpose();
+        found.map_err(|unknown| Failure::new(BAD_ARGUMENTS, format!("--algorithm: {unknown}")))
+    }
+
+    /// The sizes of the sweep among so many ranks that give every rank at least one element.
+    pub fn whole_sizes(&self, ranks: usize) -> Vec<Size> {
+        if self.collective == Collective::Barrier {
+            return vec![Size { bytes: 0, count: 0 }];
+        }
+        let (element, blocks) = (self.dtype.size() as u64, self.blocks(ranks));
+        let counts = self.sizes().map(|bytes| bytes / element / blocks).filter(|count| *count > 0);
+        let mut sizes: Vec<Size> = counts.map(|count| Size { bytes: count * blocks * element, count }).collect();
+        sizes.dedup_by_key(|size| size.bytes);
+        sizes
+    }
+
+    /// Into how many parts the collective divides its bytes.
+    fn blocks(&self, ranks: usize) -> u64 {
+        match self.collective {
+            Collective::AllReduce | Collective::Broadcast | Collective::Reduce | Collective::SendRecv => 1,
+            _ => ranks as u64,
+        }
+    }
+
+    /// Refuses what can't be among so many ranks.
+    pub fn check_among(&self, ranks: usize) -> Result<(), Failure> {
+        if let Some(one) = self.algorithm()? {
+            let collective = self.collective;
+            let problem = Problem { uneven: collective.is_uneven(), ..Problem::new(collective.even(), ranks) };
+            let fits = match collective {
+                Collective::SendRecv => Err("messages between two ranks take no algorithm".to_owned()),
+                _ => one.fits(&problem),
+            };
+            fits.map_err(|reason| {
+                let told = format!("--algorithm {} does not fit: {reason}: take another, or leave it out", one.name());
+                Failure::new(BAD_ARGUMENTS, told)
+            })?;
+        }
+        if self.whole_sizes(ranks).is_empty() {
+            let least = size::format(self.dtype.size() as u64 * self.blocks(ranks));
+            let (max, dtype, collective) = (size::format(self.max), self.dtype, self.collective);
+            let told = format!(
+                "no size up to --max {max} gives {collective} among {ranks} ranks an element of {dtype} each: \
+                 give --max {least} or more"
+            );
+            return Err(Failure::new(BAD_ARGUMENTS, told));
+        }
+        Ok(())
     }
 
     /// Refuses what contradicts itself.
@@ -241,6 +297,7 @@ mod tests {
             ("all_reduce --factor 1", "--factor 1 does not grow"),
             ("all_reduce --factor 0", "--factor 0 does not grow"),
             ("all_reduce --ranks 0", "at least 1 rank"),
+            ("all_reduce --ranks -1", "--ranks <N>: `-1` is not a number of ranks: write one such as 4"),
             ("broadcast --op sum", "--op has no meaning for broadcast"),
             ("all_to_all --in-place", "all_to_all can't be in place"),
             ("barrier --in-place", "barrier can't be in place"),
@@ -250,6 +307,27 @@ mod tests {
         ] {
             let told = refusal(line);
             assert!(told.contains(part) && !told.contains('\n'), "{line}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_among_the_ranks_is_one_sentence() {
+        for (line, ranks, part) in [
+            ("all_reduce --min 1 --max 3", 2, "no size up to --max 3 gives all_reduce among 2 ranks an element of f32"),
+            ("all_gather --min 1 --max 15", 4, "give --max 16 or more"),
+            ("all_reduce --algorithm bruck", 2, "--algorithm bruck does not fit: "),
+            ("send_recv --algorithm ring", 2, "messages between two ranks take no algorithm"),
+            ("all_reduce --algorithm rnig", 2, "did you mean `ring`?"),
+        ] {
+            let failure = parsed(line).unwrap().check_among(ranks).expect_err(line);
+            let told = failure.message.expect("a sentence");
+            assert_eq!(failure.status, BAD_ARGUMENTS, "{line}");
+            assert!(told.contains(part) && !told.contains('\n'), "{line}: {told}");
+        }
+        for line in
+            ["all_reduce --algorithm auto", "all_reduce --algorithm ring", "barrier", "all_gather --min 1 --max 16"]
+        {
+            parsed(line).unwrap().check_among(4).expect(line);
         }
     }
 

@@ -8,7 +8,7 @@ use super::values::Value;
 use crate::failure::Failure;
 use half::{bf16, f16};
 use std::time::Instant;
-use unisono::{Collective, Communicator, DType, F8E4M3, F8E5M2, Options, ReduceOp, Result, algorithm};
+use unisono::{Collective, Communicator, DType, F8E4M3, F8E5M2, Options, ReduceOp, Result};
 
 /// Calls of a sample take about this long together, so that the clock and the barrier don't show.
 const SAMPLE_US: f64 = 2_000.0;
@@ -33,36 +33,18 @@ pub struct Size {
     /// By the convention of nccl-tests, whole elements on every rank.
     pub bytes: u64,
     /// Elements of the buffer, or of one rank's block on average.
-    count: u64,
+    pub count: u64,
 }
 
 impl<'a> Sweep<'a> {
     pub fn new(arguments: &'a Arguments, communicator: Communicator) -> std::result::Result<Sweep<'a>, Failure> {
-        let found = arguments.algorithm.as_deref().map(algorithm::find).transpose().map_err(unisono::Error::from)?;
-        let options = Options { timeout: None, algorithm: found.map(|one| one.name()) };
+        let options = Options { timeout: None, algorithm: arguments.algorithm()?.map(|one| one.name()) };
         Ok(Sweep { arguments, communicator, options })
     }
 
     /// The sizes of the sweep that give every rank at least one element.
     pub fn sizes(&self) -> Vec<Size> {
-        let collective = self.arguments.collective;
-        if collective == Collective::Barrier {
-            return vec![Size { bytes: 0, count: 0 }];
-        }
-        let element = self.arguments.dtype.size() as u64;
-        let blocks = match collective {
-            Collective::AllReduce | Collective::Broadcast | Collective::Reduce | Collective::SendRecv => 1,
-            _ => self.communicator.size() as u64,
-        };
-        let mut sizes: Vec<Size> = self
-            .arguments
-            .sizes()
-            .map(|bytes| bytes / element / blocks)
-            .filter(|count| *count > 0)
-            .map(|count| Size { bytes: count * blocks * element, count })
-            .collect();
-        sizes.dedup_by_key(|size| size.bytes);
-        sizes
+        self.arguments.whole_sizes(self.communicator.size())
     }
 
     /// Times one size and verifies its result. Collective: all ranks come out with the same figures.

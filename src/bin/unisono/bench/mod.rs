@@ -18,28 +18,37 @@ use measure::Sweep;
 use report::Report;
 use std::env;
 use unisono::bootstrap::{Job, Launcher};
-use unisono::{Communicator, TransportKind, algorithm};
+use unisono::{Communicator, TransportKind};
 
 impl Arguments {
+    /// Whether this is a rank of a job that another program has started.
+    pub fn is_of_another_launcher(&self) -> bool {
+        let job = Job::from_environment(&|name| env::var(name).ok());
+        self.ranks.is_none() && job.is_ok_and(|job| job.launcher != Launcher::Alone)
+    }
+
     /// Starts ranks, or joins those that a launcher started, and runs the sweep; the exit status is 1 if a result was wrong.
     pub fn run(self) -> Result<u8, Failure> {
         self.check()?;
-        if let Some(name) = &self.algorithm {
-            algorithm::find(name).map_err(|unknown| Failure::new(BAD_ARGUMENTS, unknown.to_string()))?;
-        }
-        let launcher = Job::from_environment(&|name| env::var(name).ok())?.launcher;
-        match (self.ranks, launcher) {
+        let job = Job::from_environment(&|name| env::var(name).ok())?;
+        match (self.ranks, job.launcher) {
             (Some(ranks), _) => self.run_ranks(ranks),
             (None, Launcher::Alone) => {
                 let cores = std::thread::available_parallelism().map_or(1, usize::from);
                 self.run_ranks(cores)
             }
-            (None, _) => self.run_as_rank(),
+            (None, _) => match self.check_among(job.size) {
+                // One rank says it for all.
+                Err(failure) if job.rank > 0 => Err(Failure { message: None, ..failure }),
+                Err(failure) => Err(failure),
+                Ok(()) => self.run_as_rank(),
+            },
         }
     }
 
     /// A world of our own: threads for the memory transport, else processes that run this same command as ranks.
     fn run_ranks(self, ranks: usize) -> Result<u8, Failure> {
+        self.check_among(ranks)?;
         if self.transport == Transport::Memory {
             return self.run_threads(ranks);
         }

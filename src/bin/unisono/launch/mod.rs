@@ -22,7 +22,7 @@ use supervisor::Supervisor;
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     /// Processes to start
-    #[arg(short = 'n', long = "ranks", value_name = "N", value_parser = crate::arguments::ranks)]
+    #[arg(short = 'n', long = "ranks", value_name = "N", value_parser = crate::arguments::ranks, allow_negative_numbers = true)]
     ranks: usize,
 
     /// Where the ranks' output goes: `prefix` puts `[rank] ` before every line (64 KiB at most; longer ones are cut),

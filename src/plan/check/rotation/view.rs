@@ -135,10 +135,10 @@ impl Reader {
             let Step::Move(one) = step else { return Err("a step is repeated".to_owned()) };
             let at = Place { rank, lane: 0, step: index as u32, inside: None };
             let context = rules::Context { grid: &self.grid, uneven: self.uneven, scratch: &scratch };
-            rules::check_move(&context, at, &one, 1).map_err(|flaw| flaw.to_string())?;
+            rules::check_operands(&context, at, &one, 1).map_err(|flaw| flaw.to_string())?;
             messages += self.note_messages(rank, &one, &scratch, &runs)?;
             facts.moves += 1;
-            let one = self.from_here(rank, &one);
+            let one = self.seen_from_here(rank, &one);
             match moves.last_mut() {
                 Some(last) if self.goes_on(last, &one) => last.len += one.len,
                 _ => moves.push(one),
@@ -189,7 +189,7 @@ impl Reader {
         Ok(messages)
     }
 
-    fn from_here(&self, rank: Rank, one: &plan::Move) -> Move {
+    fn seen_from_here(&self, rank: Rank, one: &plan::Move) -> Move {
         let mut len = 0;
         let mut operand = |operand: &plan::Operand| match *operand {
             plan::Operand::Peer { rank: peer, channel } => {
