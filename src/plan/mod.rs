@@ -24,6 +24,7 @@ pub mod chakra;
 pub mod check;
 pub mod chunk;
 pub mod cost;
+pub mod counted;
 pub mod lower;
 pub mod msccl;
 pub mod price;

@@ -164,6 +164,33 @@ fn one_block_each() -> String {
     )
 }
 
+/// A plan that went through a file is priced and simulated as it was before.
+#[test]
+fn a_plan_from_a_file_is_simulated() {
+    let file = folder("simulated").join("ring.xml");
+    ring(&file).expect_status(0);
+    let path = file.to_str().unwrap();
+    let machine = ["--on", "hgx-h200", "--gpus-per-unit", "4", "--bytes", "1MiB", "--json"];
+    let simulated = |more: &[&str]| {
+        let done = finish(unisono(&[&["simulate", "all_reduce"], &machine[..], more].concat()));
+        done.expect_status(0);
+        row(&done)
+    };
+    let (read, ours) = (simulated(&["--plan", path]), simulated(&["--algorithm", "ring"]));
+    for key in ["algorithm", "ranks", "messages", "time_us", "closed_form_us", "lower_bound_us"] {
+        assert_eq!(read[key], ours[key], "{key}");
+    }
+    let refused = |arguments: &[&str], status, part: &str| {
+        let all = [&["simulate"], arguments, &["--on", "hgx-h200", "--bytes", "1MiB", "--plan", path]].concat();
+        finish(unisono(&all)).expect_refusal(status, part);
+    };
+    refused(&["all_reduce"], 2, "is all_reduce of 4 ranks, and what is asked is all_reduce of 8");
+    refused(&["all_gather", "--gpus-per-unit", "4"], 2, "and what is asked is all_gather of 4");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replacen("\"rrcs\"", "\"rcs\"", 1)).unwrap();
+    refused(&["all_reduce", "--gpus-per-unit", "4"], 1, "ends as a fold without rank 0");
+}
+
 #[test]
 fn what_cannot_be_written_is_one_sentence() {
     let one = |arguments: &[&str], status, part: &str| check(arguments).expect_refusal(status, part);

@@ -2,25 +2,13 @@
 
 use crate::failure::{FAILED, Failure};
 use crate::output::Output;
+use crate::plan_file::PlanFile;
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
 use unisono::plan::Plan;
-use unisono::plan::check::{Checked, Facts, Flaw, check};
-use unisono::plan::msccl::{Connections, Document, Placement, Reading};
-use unisono::plan::text;
-
-/// What a file turned out to be.
-struct Source {
-    text: String,
-    plan: Plan,
-    msccl: Option<Msccl>,
-}
-
-struct Msccl {
-    document: Document,
-    reading: Reading,
-}
+use unisono::plan::check::{Checked, Facts};
+use unisono::plan::msccl::Placement;
 
 /// The line of `--json`. A chunk count is of the rank that has most.
 #[derive(Serialize)]
@@ -63,90 +51,45 @@ struct Costs {
 /// Reads and proves the plan, and says what it is; the plan is returned unless it has a flaw, which is told.
 pub fn prove(path: &Path, json: bool, out: &mut Output) -> Result<Option<Checked>, Failure> {
     let started = Instant::now();
-    let name = path.display().to_string();
-    let source = Source::read(path, &name)?;
-    let proved = source.prove();
-    let row = source.row(&name, &proved, started);
+    let file = PlanFile::read(path)?;
+    let proved = file.prove();
+    let row = row(&file, &proved, started);
     if json {
         out.json(&row)?;
     } else if let Some(costs) = &row.costs {
         print(out, &row, costs)?;
     }
     if let Some(flaw) = &row.flaw {
-        Failure::new(FAILED, format!("{name}: {flaw}")).report();
+        Failure::new(FAILED, format!("{}: {flaw}", file.name)).report();
     }
     Ok(proved.ok())
 }
 
-impl Source {
-    fn read(path: &Path, name: &str) -> Result<Source, Failure> {
-        let bytes =
-            std::fs::read(path).map_err(|error| Failure::new(FAILED, format!("cannot read {name}: {error}")))?;
-        let text = String::from_utf8(bytes).map_err(|_| {
-            Failure::new(FAILED, format!("{name} is neither MSCCL XML nor a plan as text: it is not UTF-8"))
-        })?;
-        let unreadable = |error: text::TextError| Failure::new(FAILED, format!("{name}: {error}"));
-        if !text.trim_start_matches('\u{feff}').trim_start().starts_with('<') {
-            let plan = text::parse(&text).map_err(unreadable)?;
-            return Ok(Source { text, plan, msccl: None });
-        }
-        let document = Document::parse(&text).map_err(unreadable)?;
-        let reading = document.plan(&text, Connections::Posted).map_err(unreadable)?;
-        Ok(Source { text, plan: reading.plan.clone(), msccl: Some(Msccl { document, reading }) })
-    }
-
-    /// A plan of MSCCL also with the few messages that its connections hold.
-    fn prove(&self) -> Result<Checked, String> {
-        let checked =
-            check(&self.plan).map_err(|flaw| self.told(&flaw, self.msccl.as_ref().map(|msccl| &msccl.reading)))?;
-        if let Some(Msccl { document, .. }) = &self.msccl {
-            let buffered = document.plan(&self.text, Connections::Buffered).map_err(|error| error.to_string())?;
-            check(&buffered.plan).map_err(|flaw| {
-                let depth = document.protocol().connection_depth();
-                format!("with connections that hold {depth} messages: {}", self.told(&flaw, Some(&buffered)))
-            })?;
-        }
-        Ok(checked)
-    }
-
-    /// The flaw in the plan's words, and where that stands in the file.
-    fn told(&self, flaw: &Flaw, reading: Option<&Reading>) -> String {
-        let origin = reading.zip(flaw.place()).and_then(|(reading, place)| reading.origin(&place));
-        match (origin, &self.msccl) {
-            (Some(origin), Some(msccl)) => {
-                let line = msccl.document.line(&self.text, &origin);
-                format!("{flaw} (line {line}: gpu {}, tb {}, step {})", origin.gpu, origin.block, origin.step)
-            }
-            _ => flaw.to_string(),
-        }
-    }
-
-    fn row<'a>(&'a self, file: &'a str, proved: &Result<Checked, String>, started: Instant) -> Row<'a> {
-        let Plan { algorithm, problem, demands, .. } = &self.plan;
-        let grid = self.plan.grid();
-        let chunks = u64::from(grid.blocks) * u64::from(grid.tiles);
-        let protocol = self.msccl.as_ref().map(|msccl| msccl.document.protocol());
-        let placement = match self.msccl.as_ref().map(|msccl| msccl.document.placement()) {
-            Some(Placement::InPlace) => "in place",
-            Some(Placement::Apart) => "apart",
-            None if demands.apart => "apart",
-            Some(Placement::Both) | None => "both",
-        };
-        Row {
-            file,
-            format: if self.msccl.is_some() { "msccl" } else { "plan" },
-            algorithm,
-            collective: problem.collective.name(),
-            ranks: problem.ranks,
-            root: problem.root,
-            chunks,
-            placement,
-            protocol: protocol.map(|protocol| protocol.name()),
-            connection_depth: protocol.map(|protocol| protocol.connection_depth()),
-            costs: proved.as_ref().ok().map(|checked| Costs::new(checked.facts(), chunks)),
-            elapsed_ms: started.elapsed().as_secs_f64() * 1e3,
-            flaw: proved.as_ref().err().cloned(),
-        }
+fn row<'a>(file: &'a PlanFile, proved: &Result<Checked, String>, started: Instant) -> Row<'a> {
+    let Plan { algorithm, problem, demands, .. } = &file.plan;
+    let grid = file.plan.grid();
+    let chunks = u64::from(grid.blocks) * u64::from(grid.tiles);
+    let protocol = file.document().map(|document| document.protocol());
+    let placement = match file.document().map(|document| document.placement()) {
+        Some(Placement::InPlace) => "in place",
+        Some(Placement::Apart) => "apart",
+        None if demands.apart => "apart",
+        Some(Placement::Both) | None => "both",
+    };
+    Row {
+        file: &file.name,
+        format: if file.document().is_some() { "msccl" } else { "plan" },
+        algorithm,
+        collective: problem.collective.name(),
+        ranks: problem.ranks,
+        root: problem.root,
+        chunks,
+        placement,
+        protocol: protocol.map(|protocol| protocol.name()),
+        connection_depth: protocol.map(|protocol| protocol.connection_depth()),
+        costs: proved.as_ref().ok().map(|checked| Costs::new(checked.facts(), chunks)),
+        elapsed_ms: started.elapsed().as_secs_f64() * 1e3,
+        flaw: proved.as_ref().err().cloned(),
     }
 }
 
