@@ -27,6 +27,7 @@ mod write;
 mod tests;
 
 use crate::plan::{Order, Plan, Problem, Promise, Stage, Through};
+use crate::topology::Layout;
 use crate::types::UnknownName;
 
 /// A way to carry out collectives, as a writer of plans.
@@ -106,6 +107,17 @@ pub fn registry() -> &'static [&'static dyn Algorithm] {
         &hierarchy::NVLS_CIRCULANT,
         &hierarchy::RAILS,
     ]
+}
+
+/// Whether an algorithm serves a problem on some machine, wherever its ranks lie: without domains, in two of them, with switches that
+/// fold.
+///
+/// # Errors
+/// Its reason where there are no domains.
+pub fn fits_somewhere(one: &dyn Algorithm, problem: &Problem) -> Result<(), String> {
+    let half = problem.ranks.div_ceil(2).try_into().unwrap_or(u32::MAX);
+    let on = |layout| one.fits(&Problem { layout, switch: true, ..*problem });
+    one.fits(problem).or_else(|why| on(Layout::Flat).or_else(|_| on(Layout::Blocks(half))).map_err(|_| why))
 }
 
 /// The algorithm of that name.

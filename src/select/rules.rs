@@ -23,7 +23,6 @@
 use crate::algorithm;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Problem;
-use crate::topology::Layout;
 use crate::types::{Collective, UnknownName};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -148,13 +147,9 @@ impl<'a> Fields<'a> {
         let ranks = *ranks.start() as usize..=*ranks.end() as usize;
         let samples =
             [*ranks.start(), *ranks.end().min(&(ranks.start() + 64)), (*ranks.start()).max(2).min(*ranks.end())];
-        // On some machine: without domains, in two of them, with switches that fold.
-        let problem = |ranks: usize| Problem { uneven: named.is_uneven(), ..Problem::new(named.even(), ranks) };
-        let two = |ranks: usize| Layout::Blocks(ranks.div_ceil(2).try_into().unwrap_or(u32::MAX));
         let fits = |ranks: usize| {
-            let flat = one.fits(&problem(ranks));
-            let in_domains = |layout| one.fits(&Problem { layout, switch: true, ..problem(ranks) });
-            flat.or_else(|why| in_domains(Layout::Flat).or(in_domains(two(ranks))).map_err(|_| why))
+            let problem = Problem { uneven: named.is_uneven(), ..Problem::new(named.even(), ranks) };
+            algorithm::fits_somewhere(one, &problem)
         };
         if let (Err(reason), true) = (fits(samples[0]), samples.iter().all(|ranks| fits(*ranks).is_err())) {
             return Err((algorithm.0, format!("this rule can never match: {} {reason}", one.name())));

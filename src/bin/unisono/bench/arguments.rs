@@ -155,7 +155,8 @@ impl Arguments {
             let problem = Problem { uneven: collective.is_uneven(), ..Problem::new(collective.even(), ranks) };
             let fits = match collective {
                 Collective::SendRecv => Err("messages between two ranks take no algorithm".to_owned()),
-                _ => one.fits(&problem),
+                // Which ranks share a host is not known yet; the call itself is refused where that is why it does not fit.
+                _ => algorithm::fits_somewhere(one, &problem),
             };
             fits.map_err(|reason| {
                 let told = format!("--algorithm {} does not fit: {reason}: take another, or leave it out", one.name());

@@ -189,6 +189,6 @@ mod tests {
         let proved = prove(&Boaster(ring), Collective::AllGatherV, 3);
         assert_eq!((proved.plans, proved.flaws), (0, 1));
         let told = proved.flaw.expect("a flaw");
-        assert!(told.starts_with("boaster all_gather, 3 ranks, root 0, 1 tiles, unequal blocks: "), "{told}");
+        assert!(told.starts_with("boaster all_gather, 3 ranks, root 0, 1 tiles, unequal blocks, Flat: "), "{told}");
     }
 }

@@ -138,7 +138,7 @@ impl Reader {
             rules::check_operands(&context, at, &one, 1).map_err(|flaw| flaw.to_string())?;
             messages += self.note_messages(rank, &one, &scratch, &runs)?;
             facts.moves += 1;
-            let one = self.seen_from_here(rank, &one);
+            let one = self.seen_from(rank, &one);
             match moves.last_mut() {
                 Some(last) if self.goes_on(last, &one) => last.len += one.len,
                 _ => moves.push(one),
@@ -189,7 +189,7 @@ impl Reader {
         Ok(messages)
     }
 
-    fn seen_from_here(&self, rank: Rank, one: &plan::Move) -> Move {
+    fn seen_from(&self, rank: Rank, one: &plan::Move) -> Move {
         let mut len = 0;
         let mut operand = |operand: &plan::Operand| match *operand {
             plan::Operand::Peer { rank: peer, channel } => {
