@@ -43,6 +43,9 @@ pub use parse::{TextError, parse};
 use super::{Buffer, Demands, Lane, Move, Operand, Plan, Program, Reduction, Span, Step, Through};
 use std::fmt;
 
+/// The longest name of a plan that is read.
+pub(super) const MAX_NAME_CHARS: usize = 200;
+
 /// Shows a plan as text, see [the module](self). Costs what the plan's programs cost, for one rank after the other.
 pub struct PlanText<'a>(&'a Plan);
 

@@ -16,6 +16,8 @@ pub struct Document {
     pub(super) chunks: u32,
     pub(super) placement: Placement,
     pub(super) gpus: Vec<Gpu>,
+    /// For how many chunks it may ask.
+    pub(super) most_chunks: u64,
 }
 
 impl Document {
@@ -25,6 +27,13 @@ impl Document {
 
     pub fn placement(&self) -> Placement {
         self.placement
+    }
+
+    /// Chunks of all GPUs, and chunks of all steps: the larger.
+    pub(super) fn chunks_in_all(&self) -> u64 {
+        let steps = self.gpus.iter().flat_map(|gpu| &gpu.blocks).flat_map(|block| &block.steps);
+        let moved = steps.map(|step| u64::from(step.count)).sum();
+        (u64::from(self.chunks) * self.gpus.len() as u64).max(moved)
     }
 
     /// Thread blocks of the GPU that has most.

@@ -55,7 +55,7 @@ pub use translate::{Connections, Origin, Reading};
 use super::Plan;
 use super::check::Checked;
 use super::text::TextError;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// Reads a file as a plan. It may still be wrong in what it does: [`check`](super::check::check) it.
 ///
@@ -71,9 +71,16 @@ pub fn read(text: &str) -> Result<Plan, TextError> {
 /// at: RCCL, for one, takes 64 thread blocks of 64 steps a GPU.
 ///
 /// # Errors
-/// The format has no such collective.
+/// The format has no such collective; or the chunks are so many that [`read`] would refuse the file.
 pub fn write(checked: &Checked, protocol: Protocol) -> Result<String, Error> {
-    Ok(write::document(checked, protocol)?.to_string())
+    let document = write::document(checked, protocol)?;
+    let text = document.to_string();
+    let (chunks, most) = (document.chunks_in_all(), parse::most_chunks(&text));
+    if chunks > most {
+        let message = format!("{chunks} chunks, more than the {most} that are taken from a file of this length");
+        return Err(Error::new(ErrorKind::InvalidArgument, message));
+    }
+    Ok(text)
 }
 
 impl Document {

@@ -2,12 +2,21 @@
 
 use super::document::{BUFFERS, Block, COLLECTIVES, Document, Gpu, Kind, Place, Placement, Protocol, Step, StepId};
 use super::xml::{Element, Item, Items, error};
-use crate::plan::text::TextError;
+use crate::plan::text::{MAX_NAME_CHARS, TextError};
 use crate::types::{Collective, Rank};
 
 const MAX_TEXT_BYTES: usize = 1 << 28;
 const MAX_RANKS: u32 = 1 << 20;
 const MAX_CHUNKS: u32 = 1 << 24;
+/// A short text may ask for so many chunks, and every byte for some more.
+const CHUNKS_OF_ANY_TEXT: u64 = 1 << 18;
+const CHUNKS_PER_BYTE: u64 = 4;
+
+/// How many chunks all GPUs together may have, and how many all steps together may move, by the length of the text: work and memory are
+/// in proportion to them.
+pub(super) fn most_chunks(text: &str) -> u64 {
+    CHUNKS_OF_ANY_TEXT + CHUNKS_PER_BYTE * text.len() as u64
+}
 
 impl Document {
     /// Reads a file. What it says may still be wrong in what it does.
@@ -18,6 +27,11 @@ impl Document {
     /// # Errors
     /// The first thing that is not as the format has it, with its line and column.
     pub fn parse(text: &str) -> Result<Document, TextError> {
+        Document::parse_within(text, most_chunks(text))
+    }
+
+    /// As [`Document::parse`], for so many chunks.
+    pub(crate) fn parse_within(text: &str, most_chunks: u64) -> Result<Document, TextError> {
         if text.len() > MAX_TEXT_BYTES {
             return Err(error(text, 0, format!("the text is longer than {MAX_TEXT_BYTES} bytes")));
         }
@@ -27,18 +41,19 @@ impl Document {
             Item::Start(element) => return Err(element.error(format!("`{}` where `algo` is to come", element.name))),
             _ => return Err(error(text, items.position(), "`algo` is to come")),
         };
-        let mut document = header(&algo)?;
+        let mut document = header(&algo, most_chunks)?;
         let ranks = algo.bounded("ngpus", MAX_RANKS)?;
-        let mut gpus: Vec<Option<Gpu>> = Vec::new();
-        let mut reader = Reader { text, items, ranks };
+        let mut gpus = Vec::new();
+        let mut reader = Reader { text, items, ranks, chunks_left: most_chunks };
         reader.children(&algo, "gpu", |reader, element| {
             let id = element.bounded("id", ranks.saturating_sub(1))?;
-            place(&mut gpus, id, reader.gpu(&element, id)?, &element)
+            gpus.push(Numbered { id, at: element.at_value("id"), item: reader.gpu(&element, id)? });
+            Ok(())
         })?;
         if let Item::Start(element) = reader.items.next()? {
             return Err(element.error(format!("`{}` where the text should end", element.name)));
         }
-        document.gpus = complete(gpus, ranks as usize, &algo, "gpu")?;
+        document.gpus = complete(text, gpus, ranks as usize, &algo, "gpu")?;
         document.root = root(&algo, &document)?;
         document.gpus.iter_mut().try_for_each(|gpu| resolve_dependencies(text, gpu))?;
         Ok(document)
@@ -46,7 +61,7 @@ impl Document {
 }
 
 /// All but the GPUs, and the root that they may tell.
-fn header(algo: &Element) -> Result<Document, TextError> {
+fn header(algo: &Element, most_chunks: u64) -> Result<Document, TextError> {
     let collective = algo.named("coll", COLLECTIVES.into_iter())?;
     let protocol = algo.named("proto", Protocol::ALL.into_iter().map(|protocol| (protocol.name(), protocol)))?;
     let in_place = algo.flag("inplace")?.unwrap_or(false);
@@ -65,13 +80,23 @@ fn header(algo: &Element) -> Result<Document, TextError> {
     if ranks == 0 || chunks == 0 {
         return Err(algo.error("a plan for no GPUs, or of no chunks"));
     }
+    let all_chunks = u64::from(chunks) * u64::from(ranks);
+    if all_chunks > most_chunks {
+        let told = format!(
+            "{ranks} GPUs of {chunks} chunks are {all_chunks} chunks, and a text of this length has at most {most_chunks}"
+        );
+        return Err(algo.error_at("nchunksperloop", told));
+    }
     let is_divided = !matches!(collective, Collective::AllReduce | Collective::Broadcast | Collective::Reduce);
     if is_divided && chunks % ranks != 0 {
         let told = format!("{chunks} chunks are to be divided among {ranks} GPUs");
         return Err(algo.error_at("nchunksperloop", told));
     }
     let name = algo.required("name")?.to_owned();
-    Ok(Document { name, protocol, collective, root: 0, chunks, placement, gpus: Vec::new() })
+    if name.chars().count() > MAX_NAME_CHARS {
+        return Err(algo.error_at("name", format!("a name of more than {MAX_NAME_CHARS} characters")));
+    }
+    Ok(Document { name, protocol, collective, root: 0, chunks, placement, gpus: Vec::new(), most_chunks })
 }
 
 /// As the attribute `root` says, which is our own, or the only GPU that has the one-sided buffer.
@@ -93,24 +118,30 @@ fn root(algo: &Element, document: &Document) -> Result<Rank, TextError> {
     }
 }
 
-/// Puts an item where its id says.
-fn place<T>(items: &mut Vec<Option<T>>, id: u32, item: T, element: &Element) -> Result<(), TextError> {
-    let id = id as usize;
-    if items.len() <= id {
-        items.resize_with(id + 1, || None);
-    }
-    match items[id].replace(item) {
-        None => Ok(()),
-        Some(_) => Err(element.error_at("id", format!("`{}` {id} is there already", element.name))),
-    }
+/// A GPU or a block as the text has it, in any order.
+struct Numbered<T> {
+    id: u32,
+    /// Where the id stands in the text, in bytes.
+    at: usize,
+    item: T,
 }
 
-/// All of them, without a gap.
-fn complete<T>(items: Vec<Option<T>>, count: usize, parent: &Element, what: &str) -> Result<Vec<T>, TextError> {
-    let missing = items.iter().position(Option::is_none).or((items.len() < count).then_some(items.len()));
-    match missing {
+/// All of them in order, each once and without a gap.
+fn complete<T>(
+    text: &str,
+    mut items: Vec<Numbered<T>>,
+    count: usize,
+    parent: &Element,
+    what: &str,
+) -> Result<Vec<T>, TextError> {
+    items.sort_by_key(|item| item.id);
+    if let Some([_, again]) = items.array_windows().find(|[one, next]| one.id == next.id) {
+        return Err(error(text, again.at, format!("`{what}` {} is there already", again.id)));
+    }
+    let gap = (0..).zip(&items).find(|(id, item)| item.id != *id).map(|(id, _)| id as usize);
+    match gap.or((items.len() < count).then_some(items.len())) {
         Some(id) => Err(parent.error(format!("`{}` without `{what}` {id}", parent.name))),
-        None => Ok(items.into_iter().flatten().collect()),
+        None => Ok(items.into_iter().map(|item| item.item).collect()),
     }
 }
 
@@ -118,6 +149,8 @@ struct Reader<'a> {
     text: &'a str,
     items: Items<'a>,
     ranks: u32,
+    /// For the steps to come.
+    chunks_left: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -167,15 +200,13 @@ impl<'a> Reader<'a> {
             blocks: Vec::new(),
         };
         let mut blocks = Vec::new();
-        let mut count = 0;
         self.children(element, "tb", |reader, element| {
             let block = reader.block(&element, rank)?;
-            count += 1;
-            // A gap may be closed by a later block, of which there are at most as many as bytes.
-            let id = element.bounded("id", (reader.text.len() / 8) as u32)?;
-            place(&mut blocks, id, block, &element)
+            blocks.push(Numbered { id: element.bounded("id", u32::MAX)?, at: element.at_value("id"), item: block });
+            Ok(())
         })?;
-        gpu.blocks = complete(blocks, count, element, "tb")?;
+        let count = blocks.len();
+        gpu.blocks = complete(self.text, blocks, count, element, "tb")?;
         Ok(gpu)
     }
 
@@ -203,7 +234,14 @@ impl<'a> Reader<'a> {
                     element.error_at("s", format!("step {} where step {expected} is to come", element.number("s")?))
                 );
             }
-            steps.push(step(&element, &block)?);
+            let step = step(&element, &block)?;
+            match reader.chunks_left.checked_sub(u64::from(step.count)) {
+                Some(left) => reader.chunks_left = left,
+                None => {
+                    return Err(element.error_at("cnt", "more chunks to move than a text of this length may ask for"));
+                }
+            }
+            steps.push(step);
             reader.nothing_in(&element)
         })?;
         block.steps = steps;

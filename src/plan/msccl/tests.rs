@@ -11,7 +11,7 @@ mod mutate;
 mod written;
 
 /// Two GPUs in place; blocks that wait for each other.
-const PAIRS: &str = include_str!("tests/pairs.xml");
+const PAIRS: &str = include_str!("../../../tests/corpus/msccl/pairs.xml");
 
 fn document(text: &str) -> Document {
     Document::parse(text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
@@ -355,6 +355,10 @@ fn what_is_no_file_is_told_with_line_and_column() {
         (read("").unwrap_err().to_string(), "line 1, column 1: `algo` is to come"),
         (read("<plan/>").unwrap_err().to_string(), "line 1, column 1: `plan` where `algo` is to come"),
         (one("allreduce", "allredcue"), "line 3, column 84: unknown coll `allredcue`; did you mean `allreduce`?"),
+        (
+            one("\"pairs\"", &format!("\"{}\"", "p".repeat(201))),
+            "line 3, column 13: a name of more than 200 characters",
+        ),
         (one("Simple", "simple"), "line 3, column 27: unknown proto `simple`; did you mean `Simple`?"),
         (one("ngpus=\"2\"", "ngpus=\"3\""), "line 3, column 1: `algo` without `gpu` 2"),
         (one("ngpus=\"2\"", "ngpus=\"many\""), "line 3, column 75: `ngpus` is `many`, not a whole number"),
@@ -421,16 +425,26 @@ fn absurd_files_are_refused_quickly() {
             "<algo name=\"\" proto=\"LL\" nchunksperloop=\"{chunks}\" ngpus=\"{gpus}\" coll=\"allreduce\" inplace=\"1\">"
         )
     };
-    assert!(read(&(head("16777216", "1048576") + "</algo>")).is_err());
-    let gpu = "<gpu id=\"0\" i_chunks=\"0\" o_chunks=\"0\" s_chunks=\"16777216\"><tb id=\"0\" send=\"-1\" recv=\"-1\" chan=\"0\">";
-    let copy = |s: usize| {
-        format!(
-            "<step s=\"{s}\" type=\"cpy\" srcbuf=\"s\" srcoff=\"0\" dstbuf=\"s\" dstoff=\"8388608\" cnt=\"8388608\"/>"
-        )
+    let refused = |text: &str| {
+        let (told, peak) = crate::fuzzing::peak_bytes(|| read(text).expect_err(text).to_string());
+        assert!(peak <= 60 * text.len() + (1 << 20), "{peak} bytes for a text of {}", text.len());
+        told
     };
-    let many: String = (0..200).map(copy).collect();
-    let told = read(&(head("1", "1") + gpu + &many + "</tb></gpu></algo>")).unwrap_err().to_string();
-    assert!(told.contains("has steps on more than 33554432 chunks"), "{told}");
+    let told = refused(&(head("16777216", "1048576") + "</algo>"));
+    assert!(
+        told.contains("16777216 chunks are 17592186044416 chunks, and a text of this length has at most"),
+        "{told}"
+    );
+    assert!(refused(&(head("1", "200000") + "</algo>")).ends_with("`algo` without `gpu` 0"));
+    let gpu = "<gpu id=\"0\" i_chunks=\"0\" o_chunks=\"0\" s_chunks=\"16777216\"><tb id=\"0\" send=\"-1\" recv=\"-1\" chan=\"0\">";
+    let copy = |s: usize, at: u32, count: u32| {
+        format!("<step s=\"{s}\" type=\"cpy\" srcbuf=\"s\" srcoff=\"0\" dstbuf=\"s\" dstoff=\"{at}\" cnt=\"{count}\"/>")
+    };
+    let many: String = (0..300).map(|s| copy(s, 10_000, 10_000)).collect();
+    let told = refused(&(head("1", "1") + gpu + &many + "</tb></gpu></algo>"));
+    assert!(told.ends_with("more chunks to move than a text of this length may ask for"), "{told}");
+    let told = refused(&(head("1", "1") + gpu + &copy(0, 16_000_000, 1) + "</tb></gpu></algo>"));
+    assert!(told.contains("takes more than ") && told.ends_with(" chunks of scratch"), "{told}");
     let attributes: String = (0..100).map(|index| format!(" a{index}=\"\"")).collect();
     assert!(read(&format!("<algo{attributes}/>")).unwrap_err().to_string().contains("more than 64 attributes"));
 }

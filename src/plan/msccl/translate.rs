@@ -9,10 +9,8 @@ use crate::plan::chunk::Grid;
 use crate::plan::{self, Buffer, Demands, Lane, Move, Operand, Plan, Problem, Program, Reduction, Span, Through};
 use crate::types::{Collective, Rank};
 
-/// Scratch of all ranks together.
-const MAX_SCRATCH: u64 = 1 << 25;
-/// Chunks that all steps together name.
-const MAX_CHUNKS: u64 = 1 << 25;
+/// Slots of scratch, those of all ranks together, for every chunk that a file may ask for.
+const SCRATCH_PER_CHUNK: u64 = 16;
 
 /// How sends become moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +57,6 @@ impl Reading {
 
 /// The plan of a document. It may be wrong in what it does.
 pub(super) fn translate(document: &Document, connections: Connections) -> Result<Reading, Unfit> {
-    let counts = document.gpus.iter().flat_map(|gpu| &gpu.blocks).flat_map(|block| &block.steps);
-    if counts.map(|step| u64::from(step.count)).sum::<u64>() > MAX_CHUNKS {
-        return Err(Unfit { at: None, message: format!("has steps on more than {MAX_CHUNKS} chunks") });
-    }
     let depth = document.protocol.connection_depth();
     if connections == Connections::Buffered {
         return Translation::new(document, Staged::All, depth).reading();
@@ -148,14 +142,22 @@ impl<'a> Translation<'a> {
         for rank in 0..self.document.gpus.len() {
             let (program, of) = self.program(rank)?;
             scratch += program.scratch.len() as u64;
-            if scratch > MAX_SCRATCH {
-                let message = format!("has more than {MAX_SCRATCH} chunks of scratch");
-                return Err(Unfit { at: None, message });
+            if scratch > self.most_scratch() {
+                return Err(self.too_much_scratch());
             }
             programs.push(program);
             origins.push(of);
         }
         Ok((programs, origins))
+    }
+
+    fn most_scratch(&self) -> u64 {
+        self.document.most_chunks.saturating_mul(SCRATCH_PER_CHUNK).min(u64::from(u32::MAX))
+    }
+
+    fn too_much_scratch(&self) -> Unfit {
+        let message = format!("takes more than {} chunks of scratch", self.most_scratch());
+        Unfit { at: None, message }
     }
 
     /// The sum of a GPU that is alone is its input: where that is copied, a plan folds it, for the sake of a pre-multiplier.
@@ -226,11 +228,8 @@ impl<'a> Translation<'a> {
             origins.push(vec![NONE; beside.len()]);
             program.lanes.push(beside);
         }
-        if u64::from(slots) > MAX_SCRATCH {
-            return Err(Unfit {
-                at: None,
-                message: format!("GPU {rank} has more than {MAX_SCRATCH} chunks of scratch"),
-            });
+        if u64::from(slots) > self.most_scratch() {
+            return Err(self.too_much_scratch());
         }
         program.scratch = vec![0; slots as usize];
         Ok((program, origins))

@@ -50,6 +50,7 @@ pub(super) fn document(checked: &Checked, protocol: Protocol) -> Result<Document
         chunks: grid.blocks * grid.tiles,
         placement,
         gpus: moves.iter().enumerate().map(gpu).collect(),
+        most_chunks: u64::MAX,
     })
 }
 

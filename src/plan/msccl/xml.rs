@@ -120,9 +120,14 @@ impl<'a> Element<'a> {
         self.attributes.iter().find(|attribute| attribute.key == key)
     }
 
+    /// Where the value of an attribute begins, or the element if it has none.
+    pub(super) fn at_value(&self, key: &str) -> usize {
+        self.find(key).map_or(self.at, |attribute| attribute.at)
+    }
+
     /// An error at the value of an attribute, or at the element if it has none.
     pub(super) fn error_at(&self, key: &str, message: impl Into<String>) -> TextError {
-        error(self.text, self.find(key).map_or(self.at, |attribute| attribute.at), message)
+        error(self.text, self.at_value(key), message)
     }
 
     pub(super) fn value(&self, key: &str) -> Option<&str> {
