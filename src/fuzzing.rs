@@ -38,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "hello", property: communicator::properties::hello },
     Target { name: "data", property: transport::properties::data },
     Target { name: "plan", property: plan::properties::text },
+    Target { name: "msccl", property: plan::properties::msccl },
     Target { name: "machine", property: machine },
     Target { name: "rules", property: rules },
     Target { name: "argument", property: argument },

@@ -73,6 +73,7 @@ fn through_switch(mut program: Program) -> Program {
         match step {
             Step::Move(one) => one.through = Through::Switch,
             Step::Repeat { body, .. } => body.iter_mut().for_each(|one| one.through = Through::Switch),
+            Step::Wait { .. } => {}
         }
     }
     program

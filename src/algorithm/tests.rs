@@ -121,7 +121,8 @@ fn every_mutant_is_rejected_or_equivalent() {
         .collect();
     let report = mutate::try_all(&plans, 0..2);
     println!("{} plans\n{report}", plans.len());
-    for change in mutate::Change::ALL {
+    // No algorithm makes one lane wait for another.
+    for change in mutate::Change::ALL.into_iter().filter(|change| *change != mutate::Change::RedirectWait) {
         assert!(report.of(change).rejected > 0, "no mutant by {change:?} was rejected:\n{report}");
     }
     assert_eq!(report.of(mutate::Change::Drop).equivalent, 0, "some plan has a step that it can do without:\n{report}");

@@ -5,7 +5,7 @@
 
 use super::links::Links;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::lower::{Instruction, Lowered, Place, Post, Release, Source};
+use crate::plan::lower::{Beginning, Instruction, Lowered, Place, Post, Release, Source};
 use crate::plan::{Buffer, Reduction};
 use crate::reduce::{self, Kernel};
 use crate::transport::{Head, Lent};
@@ -218,7 +218,10 @@ impl Runner {
         let mut moved = false;
         while let Some(instruction) = self.lowered.lanes[lane].get(self.lanes[lane].next) {
             if !self.lanes[lane].entered {
-                if !instruction.awaits.iter().all(|release| self.is_released(*release, links)) {
+                let has_begun = |after: Beginning| self.lanes[after.lane].next >= after.instructions;
+                if !instruction.after.is_none_or(has_begun)
+                    || !instruction.awaits.iter().all(|release| self.is_released(*release, links))
+                {
                     return Ok(moved);
                 }
                 self.lanes[lane].entered = true;

@@ -15,9 +15,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// The files to begin with: plans have theirs among the golden ones too.
 fn corpus(target: &Target) -> Vec<PathBuf> {
     let mut corpus = files(&Path::new(TESTS).join("corpus").join(target.name));
-    if target.name == "plan" {
-        corpus.extend(files(&Path::new(TESTS).join("golden")));
-    }
+    let golden = match target.name {
+        "plan" => Some("plan"),
+        "msccl" => Some("xml"),
+        _ => None,
+    };
+    let is_golden = |file: &PathBuf| golden.is_some_and(|wanted| file.extension().is_some_and(|of| of == wanted));
+    corpus.extend(files(&Path::new(TESTS).join("golden")).into_iter().filter(is_golden));
     corpus
 }
 

@@ -37,6 +37,8 @@ pub struct Grid {
     pub root: Rank,
     pub blocks: u32,
     pub tiles: u32,
+    /// As [`Demands::equal_chunks`](super::Demands::equal_chunks) says.
+    pub equal_chunks: bool,
 }
 
 impl Grid {
@@ -47,7 +49,14 @@ impl Grid {
             Collective::Barrier | Collective::SendRecv => 1,
             _ => ranks,
         };
-        Grid { collective: problem.collective.even(), ranks, root: problem.root, blocks, tiles: problem.tiles }
+        Grid {
+            collective: problem.collective.even(),
+            ranks,
+            root: problem.root,
+            blocks,
+            tiles: problem.tiles,
+            equal_chunks: false,
+        }
     }
 
     /// Chunks of the buffer on `rank`; 0 where the rank has no such buffer (the output of a reduce on all but the root).
@@ -83,10 +92,34 @@ impl Grid {
         }
     }
 
+    /// How many chunks the input lies inside the output (or, if negative, the output inside the input) when they share memory;
+    /// `None` where the rank does not have both or the collective has no in-place form.
+    pub fn in_place_offset(&self, rank: Rank) -> Option<i64> {
+        if self.chunks(rank, Buffer::Input) == 0 || self.chunks(rank, Buffer::Output) == 0 {
+            return None;
+        }
+        let own_block = i64::from(rank as u32 * self.tiles);
+        match self.collective {
+            Collective::AllReduce | Collective::Reduce | Collective::Broadcast => Some(0),
+            Collective::AllGather | Collective::AllGatherV | Collective::Gather => Some(own_block),
+            Collective::ReduceScatter | Collective::ReduceScatterV | Collective::Scatter => Some(-own_block),
+            Collective::AllToAll | Collective::AllToAllV | Collective::Barrier | Collective::SendRecv => None,
+        }
+    }
+
+    /// Into how many chunks the count of a call is cut.
+    pub fn chunks_of_count(&self) -> u32 {
+        match self.collective {
+            Collective::AllReduce | Collective::Broadcast | Collective::Reduce => self.blocks * self.tiles,
+            _ => self.tiles,
+        }
+    }
+
     /// Chunks that are as large as each other whatever the counts: two chunks may stand for each other in a message only if
     /// their classes are equal. With `uneven` every chunk is a class of its own.
     pub fn size_class(&self, chunk: ChunkId, uneven: bool) -> u32 {
         match self.collective {
+            _ if self.equal_chunks => 0,
             Collective::AllReduce | Collective::Broadcast | Collective::Reduce => chunk,
             _ if uneven => chunk,
             _ => chunk % self.tiles,

@@ -37,9 +37,18 @@ pub struct Release {
     pub post: usize,
 }
 
+/// The first `instructions` instructions of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    pub lane: usize,
+    pub instructions: usize,
+}
+
 /// One step of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instruction {
+    /// Waited for before the first byte is read: what another lane must have done.
+    pub after: Option<Beginning>,
     /// Waited for before the first byte is written.
     pub awaits: Vec<Release>,
     pub reduction: Option<Reduction>,
@@ -53,6 +62,23 @@ pub struct Instruction {
     pub bytes: u64,
     /// What the move says; executors that pass messages need not look.
     pub through: Through,
+}
+
+impl Instruction {
+    /// Does nothing but wait.
+    fn waiting_for(awaits: Vec<Release>) -> Instruction {
+        Instruction {
+            after: None,
+            awaits,
+            reduction: None,
+            sources: Vec::new(),
+            destination: None,
+            copies: Vec::new(),
+            outboxes: Vec::new(),
+            bytes: 0,
+            through: Through::Messages,
+        }
+    }
 }
 
 /// A message to be sent from local memory once its instruction has run, or piece by piece while it runs.
@@ -96,8 +122,20 @@ pub fn alias_offset(collective: Collective, rank: Rank, counts: &Counts, element
 
 /// Lowers the program of `rank`. `in_place`: the input lies in the output, or the output in the input, as
 /// [`alias_offset`] says.
+///
+/// # Panics
+/// If the call is not as the plan [demands](super::Demands).
 pub fn lower(checked: &Checked, rank: Rank, counts: &Counts, element_bytes: u64, in_place: bool) -> Lowered {
     let plan = checked.plan();
+    assert!(!(in_place && plan.demands.apart), "the plan {} is for input and output apart", plan.algorithm);
+    if let (true, Counts::Even(count)) = (plan.demands.equal_chunks, counts) {
+        let chunks = plan.grid().chunks_of_count();
+        assert!(
+            count.is_multiple_of(u64::from(chunks)),
+            "the plan {} cuts {count} elements into {chunks}",
+            plan.algorithm
+        );
+    }
     let program = plan.program(rank);
     let program = if in_place { program } else { elide::without_input_copies(program) };
     let extents = Extents::new(plan, &program, rank, counts);
@@ -157,22 +195,39 @@ struct Lowering<'a> {
 
 impl Lowering<'_> {
     fn run(&mut self, program: &Program) {
+        let mut ends = Vec::new();
         for steps in &program.lanes {
             self.posted.clear();
             self.lowered.lanes.push(Vec::new());
-            for step in steps {
-                match step {
-                    Step::Move(one) => self.lower_move(one, 0),
-                    // Not even four billion rounds of nothing take time.
-                    Step::Repeat { body, .. } if body.is_empty() => {}
-                    Step::Repeat { count, body } => {
-                        for round in 0..*count {
-                            body.iter().for_each(|one| self.lower_move(one, round));
-                        }
-                    }
+            ends.push(steps.iter().map(|step| self.lower_step(step)).collect::<Vec<usize>>());
+        }
+        // The programs of lanes that are waited for may come later, so waits name steps until all are known.
+        for after in self.lowered.lanes.iter_mut().flatten().filter_map(|one| one.after.as_mut()) {
+            after.instructions = ends[after.lane][after.instructions];
+        }
+    }
+
+    /// Returns how many instructions the lane has then.
+    fn lower_step(&mut self, step: &Step) -> usize {
+        match step {
+            Step::Move(one) => self.lower_move(one, 0),
+            // Not even four billion rounds of nothing take time.
+            Step::Repeat { body, .. } if body.is_empty() => {}
+            Step::Repeat { count, body } => {
+                for round in 0..*count {
+                    body.iter().for_each(|one| self.lower_move(one, round));
                 }
             }
+            Step::Wait { lane, step } => {
+                let after = Some(Beginning { lane: *lane as usize, instructions: *step as usize });
+                self.push(Instruction { after, ..Instruction::waiting_for(Vec::new()) });
+            }
         }
+        self.lowered.lanes.last().map_or(0, Vec::len)
+    }
+
+    fn push(&mut self, instruction: Instruction) {
+        self.lowered.lanes.last_mut().expect("instructions are of a lane").push(instruction);
     }
 
     fn place(&self, span: &Span, round: u32) -> (Place, u64) {
@@ -221,6 +276,7 @@ impl Lowering<'_> {
         let reduction = one.reduction;
         let destination = if pure_send { None } else { destination };
         let lowered = Instruction {
+            after: None,
             awaits,
             reduction,
             sources,
@@ -230,22 +286,13 @@ impl Lowering<'_> {
             bytes,
             through: one.through,
         };
-        self.lowered.lanes[lane].push(lowered);
+        self.push(lowered);
         if rendezvous {
             let awaits = outboxes
                 .iter()
                 .map(|&outbox| Release { outbox, post: self.lowered.outboxes[outbox].1.len() - 1 })
                 .collect();
-            self.lowered.lanes[lane].push(Instruction {
-                awaits,
-                reduction: None,
-                sources: Vec::new(),
-                destination: None,
-                copies: Vec::new(),
-                outboxes: Vec::new(),
-                bytes: 0,
-                through: Through::Messages,
-            });
+            self.push(Instruction::waiting_for(awaits));
         }
     }
 

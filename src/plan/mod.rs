@@ -20,13 +20,17 @@
 //!
 //! [`check`](mod@check) proves under exactly these rules that a plan keeps its collective's promise.
 
+pub mod chakra;
 pub mod check;
 pub mod chunk;
 pub mod cost;
+pub mod counted;
 pub mod lower;
+pub mod msccl;
 pub mod price;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
+mod sequence;
 pub mod simulate;
 pub mod text;
 
@@ -107,6 +111,12 @@ pub enum Step {
         count: u32,
         body: Vec<Move>,
     },
+    /// Waits until a step of another lane of this rank has ended: all it receives is stored. What it posted may still be
+    /// under way.
+    Wait {
+        lane: u32,
+        step: u32,
+    },
 }
 
 /// Steps in order.
@@ -115,7 +125,7 @@ pub type Lane = Vec<Step>;
 /// What one rank does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
-    /// Side by side: no order between lanes but that which messages make.
+    /// Side by side: no order between lanes but that which messages and [`Step::Wait`] make.
     pub lanes: Vec<Lane>,
     /// The size of each scratch slot, as the chunk that is as large (see [`chunk::ChunkId`]).
     pub scratch: Vec<chunk::ChunkId>,
@@ -154,6 +164,15 @@ impl Problem {
     }
 }
 
+/// What a plan asks of a call beyond its problem. The plans of the registry ask nothing; those of other programs may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Demands {
+    /// All chunks are equally large: counts are multiples of the number of chunks.
+    pub equal_chunks: bool,
+    /// Input and output are not the same memory.
+    pub apart: bool,
+}
+
 /// A pure function from a rank to its program, and the question that it answers.
 #[derive(Clone)]
 pub struct Plan {
@@ -163,6 +182,7 @@ pub struct Plan {
     /// Into how many blocks buffers are cut where the collective leaves it open (all-reduce, broadcast, reduce): see
     /// [`chunk::Grid`].
     pub blocks: u32,
+    pub demands: Demands,
     /// What it is composed of, if it is: see [`check::compose`].
     parts: Arc<[Part]>,
     program: Arc<dyn Fn(Rank) -> Program + Send + Sync>,
@@ -176,7 +196,13 @@ impl Plan {
         blocks: u32,
         program: impl Fn(Rank) -> Program + Send + Sync + 'static,
     ) -> Plan {
-        Plan { algorithm: algorithm.to_owned(), problem, blocks, parts: Arc::new([]), program: Arc::new(program) }
+        let (demands, parts) = (Demands::default(), Arc::new([]));
+        Plan { algorithm: algorithm.to_owned(), problem, blocks, demands, parts, program: Arc::new(program) }
+    }
+
+    /// The plan for calls that are as it demands.
+    pub fn demanding(self, demands: Demands) -> Plan {
+        Plan { demands, ..self }
     }
 
     /// The plan, known to be composed of these parts in this order by the rule of [`check::compose`].
@@ -196,7 +222,8 @@ impl Plan {
     }
 
     pub fn grid(&self) -> chunk::Grid {
-        chunk::Grid::new(&self.problem, self.blocks)
+        let equal_chunks = self.demands.equal_chunks;
+        chunk::Grid { equal_chunks, ..chunk::Grid::new(&self.problem, self.blocks) }
     }
 }
 
@@ -223,6 +250,7 @@ impl fmt::Debug for Plan {
             .field("algorithm", &self.algorithm)
             .field("problem", &self.problem)
             .field("blocks", &self.blocks)
+            .field("demands", &self.demands)
             .finish_non_exhaustive()
     }
 }

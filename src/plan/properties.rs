@@ -2,6 +2,7 @@
 
 use super::Plan;
 use super::check::{Limits, check_lowered_at, check_within};
+use super::msccl::{Connections, Document};
 use super::text::parse;
 use crate::fuzzing::{assert_one_sentence, peak_bytes};
 
@@ -35,6 +36,38 @@ pub(crate) fn text(bytes: &[u8]) {
         Err(error) => {
             assert!(error.line >= 1 && error.column >= 1);
             assert_one_sentence(&error.to_string(), 0);
+        }
+    }
+}
+
+/// A file of MSCCL is refused in one sentence, or comes back as it was; so does each of the two plans that it is, which is then proved or
+/// refused within bounds.
+pub(crate) fn msccl(bytes: &[u8]) {
+    /// So few that no plan takes long; [`Document::parse`] works by the same counting.
+    const MOST_CHUNKS: u64 = 1 << 10;
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let refused = |error: super::text::TextError| {
+        assert!(error.line >= 1 && error.column >= 1);
+        assert_one_sentence(&error.to_string(), text.len());
+    };
+    let (document, peak) = peak_bytes(|| Document::parse_within(text, MOST_CHUNKS));
+    assert!(peak <= 80 * text.len() + 8192, "{peak} bytes for a file of {}", text.len());
+    let document = match document {
+        Ok(document) => document,
+        Err(error) => return refused(error),
+    };
+    let written = document.to_string();
+    match Document::parse_within(&written, MOST_CHUNKS) {
+        Ok(again) => assert_eq!(again.to_string(), written),
+        Err(error) => panic!("{error} in\n{written}"),
+    }
+    for connections in [Connections::Posted, Connections::Buffered] {
+        match document.plan(text, connections) {
+            Ok(reading) => {
+                assert_same_text(&reading.plan);
+                proof(&reading.plan, text.len());
+            }
+            Err(error) => refused(error),
         }
     }
 }

@@ -17,7 +17,9 @@
 //! lanes, one line per step: `copy`, `reduce` (a partial fold) or `finish` (a final one), sources, an arrow, destinations.
 //! A span is `output[3]`, `output[3..5]` for the chunks 3 and 4, `output[3..5 by 2]` if it moves on by 2 chunks per round of a repeat;
 //! a message is `peer 1`, or `peer 1:4` on channel 4. Before its lanes a rank may have `scratch 0 1 1`: as which chunks its scratch
-//! slots are sized. `repeat 8` and `end` enclose moves. A move that the switch of a domain may carry out ends in `through switch`. Indentation and empty lines don't matter; `#` begins a comment.
+//! slots are sized. `repeat 8` and `end` enclose moves; `wait 1:4` waits for step 4 of lane 1 of the same rank. A move that the switch of a
+//! domain may carry out ends in `through switch`. What a plan demands of calls ends the first line: `equal` chunks, input and output
+//! `apart`. Indentation and empty lines don't matter; `#` begins a comment.
 //!
 //! ```
 //! let text = "\
@@ -38,8 +40,11 @@ pub(crate) mod tests;
 
 pub use parse::{TextError, parse};
 
-use super::{Buffer, Lane, Move, Operand, Plan, Program, Reduction, Span, Step, Through};
+use super::{Buffer, Demands, Lane, Move, Operand, Plan, Program, Reduction, Span, Step, Through};
 use std::fmt;
+
+/// The longest name of a plan that is read.
+pub(super) const MAX_NAME_CHARS: usize = 200;
 
 /// Shows a plan as text, see [the module](self). Costs what the plan's programs cost, for one rank after the other.
 pub struct PlanText<'a>(&'a Plan);
@@ -57,11 +62,16 @@ impl fmt::Display for PlanText<'_> {
         f.write_str("plan ")?;
         write_name(f, algorithm)?;
         let uneven = if problem.uneven { "yes" } else { "no" };
-        writeln!(
+        write!(
             f,
             " {} ranks={} root={} uneven={uneven} tiles={} blocks={blocks}",
             problem.collective, problem.ranks, problem.root, problem.tiles
         )?;
+        let Demands { equal_chunks, apart } = self.0.demands;
+        for (_, word) in [(equal_chunks, " equal"), (apart, " apart")].iter().filter(|(is_demanded, _)| *is_demanded) {
+            f.write_str(word)?;
+        }
+        writeln!(f)?;
         for rank in 0..problem.ranks {
             writeln!(f, "rank {rank}")?;
             write_program(f, &self.0.program(rank))?;
@@ -115,6 +125,7 @@ fn write_lane(f: &mut fmt::Formatter<'_>, lane: &Lane) -> fmt::Result {
                 }
                 writeln!(f, "    end")?;
             }
+            Step::Wait { lane, step } => writeln!(f, "    wait {lane}:{step}")?,
         }
     }
     Ok(())

@@ -75,6 +75,7 @@ impl Sent {
                 let once = body.iter().map(sent).fold(Sent { messages: 0, chunks: 0 }, Sent::plus);
                 Sent { messages: u64::from(*count) * once.messages, chunks: u64::from(*count) * once.chunks }
             }
+            Step::Wait { .. } => Sent { messages: 0, chunks: 0 },
         };
         program.lanes.iter().flatten().map(of_step).fold(Sent { messages: 0, chunks: 0 }, Sent::plus)
     }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod check;
+mod check_file;
 mod doctor;
 mod launch;
 mod machines;

@@ -204,5 +204,6 @@ fn rounds(step: Step) -> Vec<(Move, u32)> {
         Step::Repeat { count, body } => {
             (0..count).flat_map(|round| body.iter().map(move |one| (one.clone(), round))).collect()
         }
+        Step::Wait { .. } => unreachable!("no algorithm makes one lane wait for another"),
     }
 }

@@ -398,6 +398,7 @@ impl Shift {
         match &mut step {
             Step::Move(one) => change(one),
             Step::Repeat { body, .. } => body.iter_mut().for_each(change),
+            Step::Wait { .. } => {}
         }
         step
     }
@@ -427,7 +428,7 @@ impl Shift {
                 }
                 one
             }
-            Step::Repeat { .. } => unreachable!("just looked"),
+            Step::Repeat { .. } | Step::Wait { .. } => unreachable!("just looked"),
         });
         vec![Step::Repeat { count, body: body.collect() }]
     }

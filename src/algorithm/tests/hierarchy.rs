@@ -140,6 +140,7 @@ fn counted_by_layout(plan: &Plan) -> [u64; 2] {
             match step {
                 Step::Move(one) => count(one, 1),
                 Step::Repeat { count: times, body } => body.iter().for_each(|one| count(one, u64::from(*times))),
+                Step::Wait { .. } => {}
             }
         }
         for (most, count) in most.iter_mut().zip(counts) {

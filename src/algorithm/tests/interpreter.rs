@@ -131,6 +131,7 @@ impl Machine {
                     Step::Repeat { count, body } => {
                         (0..*count).flat_map(|round| body.iter().map(move |one| (one.clone(), round))).collect()
                     }
+                    Step::Wait { .. } => panic!("no algorithm here makes one lane wait for another"),
                 });
                 LaneState { rank, moves: moves.collect(), next: 0, hops: 0 }
             })

@@ -15,6 +15,7 @@ mod machines;
 mod os;
 mod output;
 mod plan;
+mod plan_file;
 mod simulate;
 mod size;
 mod topology;

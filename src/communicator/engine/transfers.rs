@@ -286,6 +286,7 @@ fn program(direction: Direction, peer: Rank, bytes: u64) -> Lowered {
     let place = Place { buffer: Buffer::Input, offset: 0 };
     let target = Place { buffer: Buffer::Output, offset: 0 };
     let instruction = |sources, destination, outboxes| Instruction {
+        after: None,
         awaits: Vec::new(),
         reduction: None,
         sources,

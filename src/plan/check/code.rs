@@ -1,5 +1,7 @@
 //! All ranks' programs as flat tables, with lanes and channels numbered through, so that a million moves fit and run fast.
 
+mod signals;
+
 use super::flaw::{Flaw, Inside, Link, Place};
 use super::limits::Limits;
 use super::rules;
@@ -11,6 +13,7 @@ use std::ops::Range;
 
 pub(super) type LaneId = u32;
 pub(super) type ChannelId = u32;
+pub(super) type SignalId = u32;
 
 /// No lane.
 pub(super) const NO_LANE: LaneId = u32::MAX;
@@ -38,6 +41,18 @@ pub(super) struct Move {
     pub(super) is_rendezvous: bool,
     /// Copies from local memory: its stores are not ordered before its sends.
     pub(super) copies_local: bool,
+    /// Has no operands, and waits for this.
+    pub(super) waits_for: Option<SignalId>,
+}
+
+/// The end of a step for which another lane of the rank waits.
+#[derive(Clone, Copy)]
+pub(super) struct Signal {
+    pub(super) lane: LaneId,
+    /// How many moves the lane has then completed.
+    pub(super) moves: u64,
+    /// How many steps wait for it.
+    pub(super) waiters: u32,
 }
 
 /// `rounds` times the moves of a range; a plain move is one round of one.
@@ -54,6 +69,8 @@ pub(super) struct Lane {
     /// Its number on its rank.
     pub(super) number: u32,
     pub(super) steps: Range<u32>,
+    /// What others wait for, in the order of the steps.
+    pub(super) signals: Range<SignalId>,
 }
 
 /// The messages from one rank to another on one channel, and the lanes at both ends.
@@ -68,6 +85,7 @@ pub(super) struct Code {
     pub(super) limits: Limits,
     pub(super) grid: Grid,
     pub(super) uneven: bool,
+    pub(super) apart: bool,
     operands: Vec<Operand>,
     /// Of each move the local destinations, then the local sources.
     spans: Vec<plan::Span>,
@@ -77,6 +95,7 @@ pub(super) struct Code {
     /// The lanes of each rank.
     pub(super) lanes_of: Vec<Range<LaneId>>,
     pub(super) channels: Vec<Channel>,
+    pub(super) signals: Vec<Signal>,
     pub(super) scratch: Vec<Vec<ChunkId>>,
 }
 
@@ -115,7 +134,7 @@ impl Code {
 
     /// The place of the `number`th move that a lane executes.
     pub(super) fn place(&self, lane: LaneId, mut number: u64) -> Place {
-        let Lane { rank, number: lane, ref steps } = self.lanes[lane as usize];
+        let Lane { rank, number: lane, ref steps, .. } = self.lanes[lane as usize];
         for (index, step) in self.steps[steps.start as usize..steps.end as usize].iter().enumerate() {
             let moves = u64::from(step.rounds) * u64::from(step.len);
             if number < moves {
@@ -132,6 +151,8 @@ impl Code {
 struct Builder {
     code: Code,
     channel_ids: HashMap<(u32, u32, u16), ChannelId>,
+    /// Of the rank that is being read: where its waits stand, and for which step of which lane.
+    waits: Vec<(Place, u32, u32)>,
     ranks: usize,
     chunks: u64,
     move_count: u64,
@@ -145,6 +166,7 @@ impl Builder {
             limits: *limits,
             grid: plan.grid(),
             uneven: plan.problem.uneven,
+            apart: plan.demands.apart,
             operands: Vec::new(),
             spans: Vec::new(),
             moves: Vec::new(),
@@ -152,10 +174,12 @@ impl Builder {
             lanes: Vec::new(),
             lanes_of: Vec::new(),
             channels: Vec::new(),
+            signals: Vec::new(),
             scratch: Vec::new(),
         };
         let ranks = plan.problem.ranks;
-        Ok(Builder { code, channel_ids: HashMap::new(), ranks, chunks: 0, move_count: 0, work: 0 })
+        let (channel_ids, waits) = (HashMap::new(), Vec::new());
+        Ok(Builder { code, channel_ids, waits, ranks, chunks: 0, move_count: 0, work: 0 })
     }
 
     fn rank(&mut self, rank: Rank, program: plan::Program) -> Result<(), Flaw> {
@@ -172,9 +196,11 @@ impl Builder {
                 self.step(at, &program.scratch, step)?;
             }
             let steps = start..self.code.steps.len() as u32;
-            self.code.lanes.push(Lane { rank, number: number as u32, steps });
+            self.code.lanes.push(Lane { rank, number: number as u32, steps, signals: 0..0 });
         }
-        self.code.lanes_of.push(first_lane..self.code.lanes.len() as LaneId);
+        let lanes = first_lane..self.code.lanes.len() as LaneId;
+        self.signals(lanes.clone())?;
+        self.code.lanes_of.push(lanes);
         self.code.scratch.push(program.scratch);
         Ok(())
     }
@@ -184,6 +210,7 @@ impl Builder {
         let (rounds, moves, is_repeat) = match step {
             plan::Step::Move(one) => (1, std::slice::from_ref(one), false),
             plan::Step::Repeat { count, body } => (*count, body.as_slice(), true),
+            plan::Step::Wait { lane, step } => return self.wait(at, *lane, *step),
         };
         self.move_count += u64::from(rounds) * moves.len() as u64;
         bound("moves", self.move_count, self.code.limits.moves)?;
@@ -223,6 +250,7 @@ impl Builder {
             reduction: one.reduction,
             is_rendezvous: one.reduction.is_some() && stored == 0,
             copies_local: one.reduction.is_none() && all > stored,
+            waits_for: None,
         });
         Ok(())
     }
@@ -282,6 +310,9 @@ fn check_problem(plan: &Plan, limits: &Limits) -> Result<(), Flaw> {
     bound("ranks", problem.ranks as u64, limits.ranks)?;
     if problem.root >= problem.ranks {
         return wrong("the plan's root is not among its ranks");
+    }
+    if plan.demands.equal_chunks && problem.uneven {
+        return wrong("the plan is for blocks of any size and for equal chunks, which contradict each other");
     }
     if problem.tiles == 0 || plan.blocks == 0 {
         return wrong("the plan cuts its buffers into no chunks");

@@ -180,6 +180,7 @@ impl Sample<'_> {
                 let (rounds, moves) = match step {
                     Step::Move(one) => (1, std::slice::from_ref(one)),
                     Step::Repeat { count, body } => (*count, body.as_slice()),
+                    Step::Wait { .. } => continue,
                 };
                 for one in moves {
                     rules::check_move(&context, at, one, rounds)?;
@@ -241,6 +242,7 @@ fn messages(grid: &Grid, rank: Rank, program: &Program, operands: fn(&Move) -> &
         match step {
             Step::Move(one) => add(one, 0),
             Step::Repeat { count, body } => (0..*count).for_each(|round| body.iter().for_each(|one| add(one, round))),
+            Step::Wait { .. } => {}
         }
     }
     all

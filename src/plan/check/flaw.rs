@@ -50,12 +50,16 @@ pub enum Wait {
     Release(Link),
     /// The step's result has no memory of its own and waits to be taken.
     Taken(Link),
+    /// This step of the same rank has not ended.
+    Step(Place),
 }
 
 impl Wait {
-    pub fn link(&self) -> Link {
+    /// The messages on which it waits, unless it is for a step of its own rank.
+    pub fn link(&self) -> Option<Link> {
         match *self {
-            Wait::Message(link) | Wait::Release(link) | Wait::Taken(link) => link,
+            Wait::Message(link) | Wait::Release(link) | Wait::Taken(link) => Some(link),
+            Wait::Step(_) => None,
         }
     }
 }
@@ -158,6 +162,12 @@ pub enum Flaw {
     Overlap {
         at: Place,
         spot: Spot,
+    },
+    /// A wait for a step that the rank does not have.
+    NoSuchStep {
+        at: Place,
+        lane: u32,
+        step: u32,
     },
     /// A fold in a collective that reduces nothing.
     NothingToReduce {
@@ -289,6 +299,7 @@ impl fmt::Display for Wait {
             Wait::Message(link) => write!(f, "waits for a message {link}"),
             Wait::Release(link) => write!(f, "waits to overwrite what is posted {link}"),
             Wait::Taken(link) => write!(f, "waits for its result to be taken {link}"),
+            Wait::Step(place) => write!(f, "waits for the end of {place}"),
         }
     }
 }
@@ -331,6 +342,9 @@ impl fmt::Display for Flaw {
             Flaw::PeerTwice { at, peer, channel } => write!(f, "{at} names rank {peer} on channel {channel} twice"),
             Flaw::ShapesDiffer { at, one, other } => write!(f, "{at}: {one} and {other} differ in size"),
             Flaw::Overlap { at, spot } => write!(f, "{at}: operands overlap at {spot}"),
+            Flaw::NoSuchStep { at, lane, step } => {
+                write!(f, "{at} waits for lane {lane}, step {step}, and the rank has none")
+            }
             Flaw::NothingToReduce { at, collective } => write!(f, "{at} folds, and {collective} reduces nothing"),
             Flaw::SizesDiffer { at, link, sent_at } => {
                 write!(f, "{at} takes a message {link} of other sizes than {sent_at} sends")

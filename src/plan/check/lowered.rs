@@ -3,7 +3,7 @@
 //! [`check`](super::check) proves a plan whatever the counts; this proves the byte places, explicit waits and message sizes that
 //! [`lower`] makes of it for given counts, under the rules of the executor and no others:
 //! lanes advance in order, posts leave each outbox in order, each as far as its instruction has come, an instruction
-//! waits for its messages and for its explicit waits, and nothing else protects memory.
+//! waits for its messages and for its explicit waits (for releases, for other lanes), and nothing else protects memory.
 //!
 //! ## Why one schedule is enough
 //! Programs are a Kahn network: every link has one sending and one receiving lane, so what is received depends on no
@@ -69,9 +69,11 @@ pub fn check_lowered(checked: &Checked, counts: &[Counts], element_bytes: u64, i
 /// The first flaw.
 pub fn check_lowered_at(checked: &Checked, count: u64) -> Result<(), Flaw> {
     let problem = &checked.plan().problem;
-    let counts = small_counts(problem, count);
+    let demands = checked.plan().demands;
+    let chunks = if demands.equal_chunks { checked.plan().grid().chunks_of_count() } else { 1 };
+    let counts = small_counts(problem, count.next_multiple_of(u64::from(chunks)));
     check_lowered(checked, &counts, 4, false)?;
-    if has_in_place_form(problem.collective) {
+    if has_in_place_form(problem.collective) && !checked.plan().demands.apart {
         check_lowered(checked, &counts, 4, true).map_err(|flaw| Flaw::InPlace(Box::new(flaw)))?;
     }
     Ok(())
@@ -149,6 +151,8 @@ pub enum Wrong {
     NoMessage { from: Rank },
     /// It waits for this rank to take a message, for ever.
     NoRelease { to: Rank },
+    /// It waits for what this lane of its own rank does, for ever.
+    NoEnd { lane: usize },
     /// A message to this rank is left over.
     NeverTaken { to: Rank },
     /// An element of the output is not what is promised.
@@ -177,6 +181,7 @@ impl fmt::Display for Wrong {
             Wrong::LateReader { reader } => write!(f, "overwrites what rank {reader} may still read"),
             Wrong::NoMessage { from } => write!(f, "waits for ever for a message from rank {from}"),
             Wrong::NoRelease { to } => write!(f, "waits for ever for rank {to} to take a message"),
+            Wrong::NoEnd { lane } => write!(f, "waits for ever for lane {lane}"),
             Wrong::NeverTaken { to } => write!(f, "posts a message that rank {to} never takes"),
             Wrong::Output { element } => write!(f, "element {element} of the output is not what is promised"),
         }

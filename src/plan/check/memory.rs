@@ -4,7 +4,7 @@ use super::code::Code;
 use super::flaw::Spot;
 use super::value::{NOTHING, Value, Values};
 use crate::plan::{Buffer, Span};
-use crate::types::{Collective, Rank};
+use crate::types::Rank;
 use std::ops::Range;
 
 /// Where the buffers of one rank begin, as cells. In place two of them overlap.
@@ -24,20 +24,8 @@ pub(super) struct Memory {
     classes: Vec<u32>,
 }
 
-/// How many chunks the input lies inside the output (or, if negative, the output inside the input) when they share memory;
-/// `None` where the rank does not have both or the collective has no in-place form.
 fn in_place_offset(code: &Code, rank: Rank) -> Option<i64> {
-    let grid = &code.grid;
-    if grid.chunks(rank, Buffer::Input) == 0 || grid.chunks(rank, Buffer::Output) == 0 {
-        return None;
-    }
-    let own_block = i64::from(rank as u32 * grid.tiles);
-    match grid.collective {
-        Collective::AllReduce | Collective::Reduce | Collective::Broadcast => Some(0),
-        Collective::AllGather | Collective::AllGatherV | Collective::Gather => Some(own_block),
-        Collective::ReduceScatter | Collective::ReduceScatterV | Collective::Scatter => Some(-own_block),
-        Collective::AllToAll | Collective::AllToAllV | Collective::Barrier | Collective::SendRecv => None,
-    }
+    if code.apart { None } else { code.grid.in_place_offset(rank) }
 }
 
 /// Whether any rank can run in place.

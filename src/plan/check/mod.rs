@@ -1,14 +1,14 @@
 //! The proof of a plan, by running it on symbols.
 //!
 //! [`check`] runs all ranks' programs under exactly the blocking rules of [`crate::plan`], on memory that holds for every chunk whose
-//! contributions it is, once with input and output apart and, where the collective has an in-place form, once with both in
-//! one memory. It proves that
+//! contributions it is, once with input and output apart and, where the collective has an in-place form and the plan does not
+//! demand that they be apart, once with both in one memory. It proves that
 //! 1. every output chunk ends with exactly what the collective promises, each contribution once, and nothing is read that was
 //!    never written;
 //! 2. messages match in order and size on every channel, and none is left over;
 //! 3. no schedule deadlocks;
-//! 4. no two lanes touch a chunk, one writing, without something that orders them; a message is read from where it was posted
-//!    until it is taken.
+//! 4. no two lanes touch a chunk, one writing, without something that orders them: messages or a [wait](crate::plan::Step::Wait);
+//!    a message is read from where it was posted until it is taken.
 //!
 //! [`check_lowered`] proves, for given counts, what a proved plan is lowered to.
 //!
@@ -30,6 +30,7 @@ mod limits;
 pub mod lowered;
 mod memory;
 mod outcome;
+mod place;
 mod race;
 mod rotation;
 mod rules;
@@ -39,6 +40,8 @@ mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
 mod value;
+
+pub(crate) use run::Completeness;
 
 pub use compose::prove;
 pub use flaw::{Flaw, Found, Inside, Link, Place, Spot, Wait};
@@ -147,13 +150,20 @@ pub(crate) fn check_within(plan: &Plan, limits: &Limits) -> Result<Checked, Flaw
         chunks_copied: counts.chunks_copied,
         scratch_chunks: code.scratch.iter().map(|slots| slots.len() as u32).max().unwrap_or(0),
         lanes: code.lanes_of.iter().map(|lanes| lanes.len() as u32).max().unwrap_or(0),
-        moves: code.steps.iter().map(|step| u64::from(step.rounds) * u64::from(step.len)).sum(),
+        moves: tally.moves,
         max_channel: code.channels.iter().map(|channel| channel.link.channel).max().unwrap_or(0),
         bit_equal: !reduces || outcome::is_bit_equal(&code, &outputs),
     };
     values.freeze();
     let sums = reduces.then_some(Sums { values, outputs });
     Ok(Checked(Arc::new(Proof { plan: plan.clone(), facts, sums })))
+}
+
+/// Of every step, lane by lane and rank by rank, whether its results hold all contributions. For plans without repeats, all of
+/// whose folds are marked partial: it says which are final. `None` if the plan goes wrong before its end.
+pub(crate) fn completeness(plan: &Plan) -> Option<Vec<Completeness>> {
+    let code = Code::new(plan, &Limits::FULL).ok()?;
+    run::completeness(&code, &mut Values::new(&code.grid, &Limits::FULL)).ok()
 }
 
 /// Compares a proved plan with what its algorithm says of it: hops, chunks sent and received, and for every chunk the order of

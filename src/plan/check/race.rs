@@ -6,18 +6,28 @@
 //! - *streaming*: messages alone. The earlier move's piece i is before the later one's piece i, and no more is known. That orders two
 //!   accesses to a chunk if it is at the same index of both spans.
 //!
+//! A wait for a step is more than either: the step has *ended*, with all it stores, before the waiting lane goes on.
+//!
 //! If move k of a lane precedes by messages alone, the moves before k precede strongly, since they cross from k - 1 to k. So one number per
-//! lane says it all: twice the last move that is before, plus one if strongly. The greater number is the better knowledge.
+//! lane says it all: four times the last move that is before, plus one if strongly, plus two if it has ended. The greater number
+//! is the better knowledge.
 //!
 //! Clocks are kept for the present of each lane and for messages under way, so memory is the square of the lanes; plans in
-//! which every rank has a single lane need none of it.
+//! which every rank has a single lane need none of it. Where there are too many lanes for that, clocks are kept of each rank's own lanes:
+//! waits among them order as always, messages order nothing. What is then unordered is not called a race, but too large.
 
-use super::code::{Code, LaneId, bound};
+use super::code::{Code, Lane, LaneId, bound};
 use super::flaw::Flaw;
 use super::limits::Limits;
 use crate::types::Rank;
 
 const NONE: u32 = u32::MAX;
+const CLOCKS: &str = "clocks of lanes and messages side by side";
+
+/// What a clock says of the last move that is before.
+const STRONGLY: u32 = 1;
+const ENDED: u32 = 2;
+const BITS: u32 = 2;
 
 /// One access to one cell.
 #[derive(Clone, Copy)]
@@ -45,7 +55,12 @@ struct Reads {
 
 pub(super) struct Races {
     limits: Limits,
-    lanes: usize,
+    /// Numbers in a row: of all lanes, or of a rank's.
+    width: usize,
+    /// For each lane the first that has a number in its row.
+    first: Vec<LaneId>,
+    /// Whether a row is of all lanes.
+    sees_messages: bool,
     /// Cells of clocks that were looked at.
     work: u64,
     /// A row per lane.
@@ -69,12 +84,18 @@ impl Races {
             return Ok(None);
         }
         let lanes = code.lanes.len();
-        bound_clocks(lanes.saturating_mul(lanes), &code.limits)?;
+        let sees_messages = lanes.saturating_mul(lanes) as u64 <= code.limits.clock_cells;
+        let most_of_a_rank = code.lanes_of.iter().map(|lanes| lanes.len()).max().unwrap_or(0);
+        let width = if sees_messages { lanes } else { most_of_a_rank };
+        bound_clocks(lanes.saturating_mul(width), &code.limits)?;
+        let first = |lane: &Lane| if sees_messages { 0 } else { code.lanes_of[lane.rank].start };
         Ok(Some(Races {
             limits: code.limits,
             work: 0,
-            lanes,
-            clocks: vec![0; lanes * lanes],
+            width,
+            first: code.lanes.iter().map(first).collect(),
+            sees_messages,
+            clocks: vec![0; lanes * width],
             numbers: vec![0; lanes],
             snapshots: Vec::new(),
             users: Vec::new(),
@@ -90,44 +111,69 @@ impl Races {
     pub(super) fn begin(&mut self, lane: LaneId) -> Result<(), Flaw> {
         bound("steps of clocks to compare", self.work, self.limits.clock_work)?;
         bound("reads to keep in mind", self.reads.len() as u64, self.limits.reads)?;
-        self.work += self.lanes as u64;
-        let row = lane as usize * self.lanes;
-        for known in &mut self.clocks[row..row + self.lanes] {
-            *known |= 1;
+        self.work += self.width as u64;
+        let row = lane as usize * self.width;
+        for known in &mut self.clocks[row..row + self.width] {
+            *known |= STRONGLY;
         }
         self.numbers[lane as usize] += 1;
-        self.clocks[row + lane as usize] = self.numbers[lane as usize] * 2;
+        let own = row + (lane - self.first[lane as usize]) as usize;
+        self.clocks[own] = self.numbers[lane as usize] << BITS;
         Ok(())
     }
 
-    /// The lane's present move takes a message that was sent at `snapshot`.
+    /// The lane's present move takes a message that was sent at `snapshot`, or waits for what ended there.
     pub(super) fn join(&mut self, lane: LaneId, snapshot: u32) {
-        self.work += self.lanes as u64;
-        let row = &mut self.clocks[lane as usize * self.lanes..][..self.lanes];
-        let sent = &self.snapshots[snapshot as usize * self.lanes..][..self.lanes];
+        if snapshot == NONE {
+            return;
+        }
+        self.work += self.width as u64;
+        let row = &mut self.clocks[lane as usize * self.width..][..self.width];
+        let sent = &self.snapshots[snapshot as usize * self.width..][..self.width];
         for (known, &more) in row.iter_mut().zip(sent) {
             *known = more.max(*known);
         }
     }
 
+    /// What an unordered access means if it is not surely a race: messages might order it, which are not looked at.
+    pub(super) fn is_too_large(&self) -> Option<Flaw> {
+        let limit = self.limits.clock_cells;
+        (!self.sees_messages).then_some(Flaw::TooLarge { what: CLOCKS, limit })
+    }
+
+    /// The lane's clock now that its present move has ended, for `users` waits.
+    pub(super) fn snapshot_of_end(&mut self, lane: LaneId, users: u32) -> Result<u32, Flaw> {
+        let snapshot = self.store(lane, users)?;
+        let own = (lane - self.first[lane as usize]) as usize;
+        self.snapshots[snapshot as usize * self.width + own] |= ENDED;
+        Ok(snapshot)
+    }
+
     /// The lane's clock, for `users` messages.
     pub(super) fn snapshot(&mut self, lane: LaneId, users: u32) -> Result<u32, Flaw> {
-        self.work += self.lanes as u64;
-        let row = lane as usize * self.lanes;
-        let clock = &self.clocks[row..row + self.lanes];
+        if self.sees_messages { self.store(lane, users) } else { Ok(NONE) }
+    }
+
+    fn store(&mut self, lane: LaneId, users: u32) -> Result<u32, Flaw> {
+        self.work += self.width as u64;
+        let row = lane as usize * self.width;
+        let clock = &self.clocks[row..row + self.width];
         if let Some(snapshot) = self.free.pop() {
-            self.snapshots[snapshot as usize * self.lanes..][..self.lanes].copy_from_slice(clock);
+            self.snapshots[snapshot as usize * self.width..][..self.width].copy_from_slice(clock);
             self.users[snapshot as usize] = users;
             return Ok(snapshot);
         }
-        bound_clocks(self.snapshots.len() + self.lanes, &self.limits)?;
+        bound_clocks(self.snapshots.len() + self.width, &self.limits)?;
         self.snapshots.extend_from_slice(clock);
         self.users.push(users);
         Ok(self.users.len() as u32 - 1)
     }
 
-    /// One message less needs the snapshot.
+    /// One message or wait less needs the snapshot.
     pub(super) fn drop_snapshot(&mut self, snapshot: u32) {
+        if snapshot == NONE {
+            return;
+        }
         self.users[snapshot as usize] -= 1;
         if self.users[snapshot as usize] == 0 {
             self.free.push(snapshot);
@@ -144,12 +190,16 @@ impl Races {
         if earlier.lane == NONE || earlier.owner == lane {
             return true;
         }
-        let known = self.clocks[lane as usize * self.lanes + earlier.lane as usize];
-        let (last, strongly) = (known >> 1, known & 1 == 1);
+        if self.first[earlier.lane as usize] != self.first[lane as usize] {
+            return false;
+        }
+        let column = (earlier.lane - self.first[lane as usize]) as usize;
+        let known = self.clocks[lane as usize * self.width + column];
+        let (last, strongly, ended) = (known >> BITS, known & STRONGLY != 0, known & ENDED != 0);
         match last.cmp(&earlier.number) {
             std::cmp::Ordering::Greater => true,
             std::cmp::Ordering::Less => false,
-            std::cmp::Ordering::Equal => !earlier.is_late && (strongly || earlier.index == index),
+            std::cmp::Ordering::Equal => ended || !earlier.is_late && (strongly || earlier.index == index),
         }
     }
 
@@ -215,5 +265,5 @@ impl Races {
 }
 
 fn bound_clocks(cells: usize, limits: &Limits) -> Result<(), Flaw> {
-    bound("clocks of lanes and messages side by side", cells as u64, limits.clock_cells)
+    bound(CLOCKS, cells as u64, limits.clock_cells)
 }

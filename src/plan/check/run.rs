@@ -9,8 +9,9 @@
 //! them can: with less buffering than a whole message none could complete alone.
 
 mod execute;
+mod wait;
 
-use super::code::{ChannelId, Code, LaneId, Move, Operand};
+use super::code::{ChannelId, Code, LaneId, Move, Operand, SignalId};
 use super::flaw::{Flaw, Place};
 use super::memory::Memory;
 use super::race::Races;
@@ -44,12 +45,22 @@ pub(super) struct Progress {
     sources_at_hand: u32,
     is_queued: bool,
     waits_for_release: bool,
+    waits_for_signal: bool,
     /// The longest chain of messages up to here.
     hops: u32,
     /// The result of a rendezvous until it is taken.
     result: Vec<Value>,
     /// The search of [`Run::find_together`] that saw the lane last.
     seen_in: u64,
+    /// The next of the lane's signals to give.
+    next_signal: SignalId,
+}
+
+/// A step for which others wait has ended: what was known then.
+#[derive(Clone, Copy)]
+struct Ended {
+    hops: u32,
+    snapshot: u32,
 }
 
 /// A message under way.
@@ -81,6 +92,8 @@ pub(super) struct Run<'a> {
     pub(super) lanes: Vec<Progress>,
     pub(super) queues: Vec<Queue>,
     pub(super) messages: Vec<Message>,
+    /// Of each signal, once it is given.
+    ended: Vec<Option<Ended>>,
     free_message: u32,
     runnable: VecDeque<LaneId>,
     races: Option<Races>,
@@ -91,19 +104,33 @@ pub(super) struct Run<'a> {
     parts: Vec<Value>,
     result: Vec<Value>,
     searches: u64,
+    /// Of every move in the table, if it is asked for.
+    completeness: Option<Vec<Completeness>>,
+}
+
+/// Whether all contributions are in the results of a fold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Completeness {
+    /// In none of them, or the step is no fold.
+    None,
+    /// In some chunks, and not in others.
+    Mixed,
+    All,
+}
+
+/// Runs a plan to its end, for the completeness of every move in the table.
+pub(super) fn completeness(code: &Code, values: &mut Values) -> Result<Vec<Completeness>, Flaw> {
+    let mut run = Run::new(code, values, false)?;
+    run.completeness = Some(vec![Completeness::None; code.moves.len()]);
+    run.finish()?;
+    Ok(run.completeness.take().unwrap_or_default())
 }
 
 /// Runs a plan to its end: the memory it leaves, and what it cost.
 pub(super) fn run(code: &Code, values: &mut Values, in_place: bool) -> Result<(Memory, Tally), Flaw> {
     let mut run = Run::new(code, values, in_place)?;
-    while let Some(lane) = run.runnable.pop_front() {
-        run.lanes[lane as usize].is_queued = false;
-        run.advance(lane)?;
-    }
-    match stuck::explain(&mut run) {
-        Some(flaw) => Err(flaw),
-        None => Ok((run.memory, run.tally)),
-    }
+    run.finish()?;
+    Ok((run.memory, run.tally))
 }
 
 impl<'a> Run<'a> {
@@ -118,6 +145,7 @@ impl<'a> Run<'a> {
             lanes: Vec::with_capacity(code.lanes.len()),
             queues: vec![queue; code.channels.len()],
             messages: Vec::new(),
+            ended: vec![None; code.signals.len()],
             free_message: NONE,
             runnable: VecDeque::new(),
             races,
@@ -127,6 +155,7 @@ impl<'a> Run<'a> {
             parts: Vec::new(),
             result: Vec::new(),
             searches: 0,
+            completeness: None,
         };
         for lane in &code.lanes {
             run.lanes.push(Progress {
@@ -138,16 +167,27 @@ impl<'a> Run<'a> {
                 sources_at_hand: 0,
                 is_queued: false,
                 waits_for_release: false,
+                waits_for_signal: false,
                 hops: 0,
                 result: Vec::new(),
                 seen_in: 0,
+                next_signal: lane.signals.start,
             });
         }
         for lane in 0..code.lanes.len() as LaneId {
             run.skip_empty_steps(lane);
+            run.give_signals(lane)?;
             run.wake(lane);
         }
         Ok(run)
+    }
+
+    fn finish(&mut self) -> Result<(), Flaw> {
+        while let Some(lane) = self.runnable.pop_front() {
+            self.lanes[lane as usize].is_queued = false;
+            self.advance(lane)?;
+        }
+        stuck::explain(self).map_or(Ok(()), Err)
     }
 
     pub(super) fn rank(&self, lane: LaneId) -> Rank {
@@ -175,10 +215,16 @@ impl<'a> Run<'a> {
 
     /// Completes the lane's present move if it and those joined with it can.
     fn advance(&mut self, lane: LaneId) -> Result<(), Flaw> {
-        if self.lanes[lane as usize].phase != Phase::Waiting || !self.has_sources(lane)? || self.must_wait(lane) {
+        if self.lanes[lane as usize].phase != Phase::Waiting {
             return Ok(());
         }
         let (step, ..) = self.present(lane);
+        if let Some(signal) = step.waits_for {
+            return self.wait_for(lane, signal);
+        }
+        if !self.has_sources(lane)? || self.must_wait(lane) {
+            return Ok(());
+        }
         self.lanes[lane as usize].phase = Phase::Ready;
         for channel in peers(self.code.sources(step)) {
             self.queues[channel as usize].taker_is_ready = true;
@@ -318,12 +364,11 @@ impl<'a> Run<'a> {
             self.post(lane)?;
         }
         self.tally.add(self.rank(lane), self.code, step);
-        self.go_on(lane);
-        Ok(())
+        self.go_on(lane)
     }
 
     /// The lane's present move is complete.
-    fn go_on(&mut self, lane: LaneId) {
+    fn go_on(&mut self, lane: LaneId) -> Result<(), Flaw> {
         let progress = &mut self.lanes[lane as usize];
         progress.phase = Phase::Waiting;
         progress.completed += 1;
@@ -335,7 +380,9 @@ impl<'a> Run<'a> {
             progress.round += 1;
         }
         self.skip_empty_steps(lane);
+        self.give_signals(lane)?;
         self.wake(lane);
+        Ok(())
     }
 
     /// Moves past steps of which no round is left, a repeat of nothing included.

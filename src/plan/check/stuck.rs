@@ -1,6 +1,6 @@
 //! Explains why a run came to a halt: who waits for whom.
 
-use super::code::{ChannelId, LaneId, NO_LANE};
+use super::code::{ChannelId, LaneId, NO_LANE, Signal, SignalId};
 use super::flaw::{Flaw, Place, Wait};
 use super::run::{Phase, Run, peers};
 use crate::types::Rank;
@@ -24,15 +24,17 @@ fn follow(run: &mut Run, start: LaneId) -> Flaw {
     loop {
         seen[lane as usize] = true;
         let at = run.place(lane);
-        let (wait, channel) = reason(run, lane);
-        path.push((lane, at, wait));
-        let ends = &run.code.channels[channel as usize];
-        let link = ends.link;
-        let next = if matches!(wait, Wait::Message(_)) { ends.sender } else { ends.receiver };
+        let reason = reason(run, lane);
+        path.push((lane, at, reason.wait(run)));
+        let next = reason.frees(run);
         if next == NO_LANE || run.lanes[next as usize].phase == Phase::Done {
-            return match wait {
-                Wait::Message(_) => Flaw::NeverSent { at, link },
-                Wait::Release(_) | Wait::Taken(_) => Flaw::NeverReceived { link, sent_at: sent_at(run, channel) },
+            let link = |channel: ChannelId| run.code.channels[channel as usize].link;
+            return match reason {
+                Reason::Message(channel) => Flaw::NeverSent { at, link: link(channel) },
+                Reason::Release(channel) | Reason::Taken(channel) => {
+                    Flaw::NeverReceived { link: link(channel), sent_at: sent_at(run, channel) }
+                }
+                Reason::Signal(_) => unreachable!("a lane that is done has given all its signals"),
             };
         }
         if seen[next as usize] {
@@ -44,21 +46,55 @@ fn follow(run: &mut Run, start: LaneId) -> Flaw {
     }
 }
 
-/// What holds up a lane that is not done, and the channel on which it would be freed.
-fn reason(run: &mut Run, lane: LaneId) -> (Wait, ChannelId) {
-    let link = |run: &Run, channel: ChannelId| run.code.channels[channel as usize].link;
+/// What holds up a lane, by what would free it.
+#[derive(Clone, Copy)]
+enum Reason {
+    Message(ChannelId),
+    Release(ChannelId),
+    Taken(ChannelId),
+    Signal(SignalId),
+}
+
+impl Reason {
+    fn wait(self, run: &Run) -> Wait {
+        let link = |channel: ChannelId| run.code.channels[channel as usize].link;
+        match self {
+            Reason::Message(channel) => Wait::Message(link(channel)),
+            Reason::Release(channel) => Wait::Release(link(channel)),
+            Reason::Taken(channel) => Wait::Taken(link(channel)),
+            Reason::Signal(signal) => {
+                let Signal { lane, moves, .. } = run.code.signals[signal as usize];
+                Wait::Step(run.code.place(lane, moves.saturating_sub(1)))
+            }
+        }
+    }
+
+    /// The lane that would free it.
+    fn frees(self, run: &Run) -> LaneId {
+        match self {
+            Reason::Message(channel) => run.code.channels[channel as usize].sender,
+            Reason::Release(channel) | Reason::Taken(channel) => run.code.channels[channel as usize].receiver,
+            Reason::Signal(signal) => run.code.signals[signal as usize].lane,
+        }
+    }
+}
+
+/// What holds up a lane that is not done.
+fn reason(run: &mut Run, lane: LaneId) -> Reason {
     if run.lanes[lane as usize].phase == Phase::Ready {
         let (_, channel) = run.find_together(lane).expect_err("a lane whose moves can complete has completed them");
-        return (Wait::Taken(link(run, channel)), channel);
+        return Reason::Taken(channel);
     }
     let (step, ..) = run.present(lane);
+    if let Some(signal) = step.waits_for {
+        return Reason::Signal(signal);
+    }
     if let Some(channel) = peers(run.code.sources(step)).find(|&channel| run.queued(channel).next().is_none()) {
-        return (Wait::Message(link(run, channel)), channel);
+        return Reason::Message(channel);
     }
     let cell = run.posted_cell(lane).expect("a lane waits for messages, for memory or to complete with others");
     let rank = run.rank(lane);
-    let channel = posting_channel(run, rank, cell).expect("a posted cell has its message");
-    (Wait::Release(link(run, channel)), channel)
+    Reason::Release(posting_channel(run, rank, cell).expect("a posted cell has its message"))
 }
 
 /// A channel with a message posted from this cell.

@@ -14,12 +14,14 @@ pub(super) struct Counts {
 
 pub(super) struct Tally {
     pub(super) hops: u32,
+    /// Of all ranks.
+    pub(super) moves: u64,
     ranks: Vec<Counts>,
 }
 
 impl Tally {
     pub(super) fn new(code: &Code) -> Tally {
-        Tally { hops: 0, ranks: vec![Counts::default(); code.lanes_of.len()] }
+        Tally { hops: 0, moves: 0, ranks: vec![Counts::default(); code.lanes_of.len()] }
     }
 
     pub(super) fn add(&mut self, rank: Rank, code: &Code, step: &Move) {
@@ -33,6 +35,7 @@ impl Tally {
         let is_work_already = received > 0 || sources.len() > 1;
         let copies = local_destinations.saturating_sub(usize::from(is_work_already));
         let len = u64::from(step.len);
+        self.moves += 1;
         let counts = &mut self.ranks[rank];
         counts.chunks_sent += sent as u64 * len;
         counts.chunks_received += received as u64 * len;

@@ -4,6 +4,7 @@ pub(crate) mod interpret;
 pub(crate) mod mutate;
 mod random;
 pub(crate) mod samples;
+mod wait;
 
 use super::*;
 use crate::plan::build::*;

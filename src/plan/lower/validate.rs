@@ -72,7 +72,13 @@ impl Lowered {
                 return Err("waits for a post that it has yet to make");
             }
         }
-        Ok(())
+        match instruction.after {
+            Some(after) if after.lane == lane && after.instructions > index => Err("waits for its own end"),
+            Some(after) if self.lanes.get(after.lane).is_none_or(|steps| steps.len() < after.instructions) => {
+                Err("waits for instructions that do not exist")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn validate_memory(&self, instruction: &Instruction) -> Result<(), &'static str> {
@@ -179,13 +185,14 @@ fn validate_sources(
 mod tests {
     use super::*;
     use crate::plan::Through;
-    use crate::plan::lower::Release;
+    use crate::plan::lower::{Beginning, Release};
 
     /// Receives into the output, sends that on, then overwrites it once it is taken.
     fn program() -> Lowered {
         let place = |offset| Place { buffer: Buffer::Output, offset };
         let link = |peer| LinkName { peer, channel: 0 };
         let instruction = |sources, awaits, outboxes| Instruction {
+            after: None,
             through: Through::Messages,
             awaits,
             reduction: None,
@@ -213,7 +220,15 @@ mod tests {
     #[test]
     fn every_misfit_is_named() {
         assert_eq!(program().validate(), Ok(()));
-        let cases: [(&str, Spoil); 19] = [
+        let cases: [(&str, Spoil); 22] = [
+            ("waits for its own end", |it| it.lanes[0][1].after = Some(Beginning { lane: 0, instructions: 2 })),
+            ("waits for instructions that do not exist", |it| {
+                it.lanes[0][1].after = Some(Beginning { lane: 1, instructions: 0 });
+            }),
+            ("waits for instructions that do not exist", |it| {
+                it.lanes.push(Vec::new());
+                it.lanes[0][1].after = Some(Beginning { lane: 1, instructions: 1 });
+            }),
             ("two inboxes or two outboxes are the same link", |it| it.inboxes.push(it.inboxes[0])),
             ("waits for an outbox that does not exist", |it| it.lanes[0][1].awaits[0].outbox = 1),
             ("waits for a post that does not exist", |it| it.lanes[0][1].awaits[0].post = 1),

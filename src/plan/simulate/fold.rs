@@ -112,6 +112,7 @@ impl Fold {
             match step {
                 Step::Move(one) => count(one, 1),
                 Step::Repeat { count: rounds, body } => body.iter().for_each(|one| count(one, u64::from(*rounds))),
+                Step::Wait { .. } => {}
             }
         }
         let mut counts: Vec<_> = counts.into_iter().collect();

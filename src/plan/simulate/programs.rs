@@ -5,7 +5,7 @@ use super::fold::Fold;
 use crate::plan::Through;
 use crate::plan::check::Checked;
 use crate::plan::chunk::Counts;
-use crate::plan::lower::{Instruction, Lowered, Source, lower};
+use crate::plan::lower::{Beginning, Instruction, Lowered, Source, lower};
 use crate::types::Rank;
 use std::collections::HashMap;
 
@@ -19,6 +19,8 @@ pub(super) struct Lane {
 
 /// What an instruction waits for, does and makes ready.
 pub(super) struct Step {
+    /// The step of another lane that must be done.
+    pub(super) after: Option<u32>,
     /// Messages that must have been taken before it may write.
     pub(super) awaits: Vec<u32>,
     /// Links of which it takes the next message.
@@ -103,11 +105,15 @@ impl Programs {
                 posts.entry((post.lane, post.instruction)).or_default().push(first + index);
             }
         }
+        let mut next = self.steps.len();
+        let starts: Vec<usize> = lowered.lanes.iter().map(|lane| (next, next += lane.len()).0).collect();
+        let last_of = |after: Beginning| Some((starts[after.lane] + after.instructions.checked_sub(1)?) as u32);
         for (lane, instructions) in lowered.lanes.iter().enumerate() {
             let first = self.steps.len();
             for (index, one) in instructions.iter().enumerate() {
                 let posts = posts.remove(&(lane, index)).unwrap_or_default();
-                self.steps.push(step(one, posts, &outboxes, inboxes));
+                let after = one.after.and_then(last_of);
+                self.steps.push(Step { after, ..step(one, posts, &outboxes, inboxes) });
             }
             self.lanes.push(Lane { rank, first, end: self.steps.len() });
         }
@@ -123,6 +129,7 @@ fn step(one: &Instruction, posts: Vec<u32>, outboxes: &[u32], inboxes: &[u32]) -
     let operands = one.sources.len() + usize::from(one.destination.is_some()) + one.copies.len();
     let computes = received.is_empty() && one.destination.is_some();
     Step {
+        after: None,
         awaits: one.awaits.iter().map(|release| outboxes[release.outbox] + release.post as u32).collect(),
         inboxes: received,
         posts,

@@ -97,8 +97,11 @@ pub(super) struct Run<'a> {
     links: Vec<LinkState>,
     lanes: Vec<LaneState>,
     done: Vec<Done>,
+    is_complete: Vec<bool>,
     /// For a lane that folds in a switch, the messages that it has claimed and those not yet ready.
     pulls: HashMap<u32, (Vec<u32>, u32)>,
+    /// Lanes that wait for a step of another.
+    waiters: HashMap<u32, Vec<u32>>,
     events: BinaryHeap<Reverse<(At, Event)>>,
     /// Lanes that may go on.
     runnable: Vec<u32>,
@@ -133,7 +136,9 @@ impl<'a> Run<'a> {
             links: vec![LinkState::default(); programs.links.len()],
             lanes: programs.lanes.iter().map(lane).collect(),
             done: vec![Done { start_ns: 0.0, end_ns: 0.0, cause: Cause::Start }; programs.steps.len()],
+            is_complete: vec![false; programs.steps.len()],
             pulls: HashMap::new(),
+            waiters: HashMap::new(),
             events: BinaryHeap::new(),
             runnable: Vec::new(),
             now_ns: 0.0,
@@ -196,6 +201,10 @@ impl<'a> Run<'a> {
         }
         let step = &programs.steps[at];
         let mut unmet = 0;
+        if let Some(after) = step.after.filter(|after| !self.is_complete[*after as usize]) {
+            self.waiters.entry(after).or_default().push(lane);
+            unmet += 1;
+        }
         for &message in &step.awaits {
             if self.messages[message as usize].arrived_ns.is_nan() {
                 self.messages[message as usize].owner = lane;
@@ -265,11 +274,15 @@ impl<'a> Run<'a> {
     fn complete(&mut self, lane: u32) {
         let at = self.lanes[lane as usize].next;
         self.done[at].end_ns = self.now_ns;
+        self.is_complete[at] = true;
         let cause = Cause::Step(at as u32);
         self.last = cause;
         self.lanes[lane as usize] = LaneState { next: at + 1, unmet: 0, cause };
         if !self.programs.steps[at].posts_at_start {
             self.post(at, cause);
+        }
+        for waiter in self.waiters.remove(&(at as u32)).unwrap_or_default() {
+            self.meet(waiter, cause);
         }
         self.enter(lane);
     }
@@ -379,12 +392,17 @@ impl<'a> Run<'a> {
         let waiting = [std::mem::replace(&mut one.taker, NONE), std::mem::replace(&mut one.owner, NONE)];
         self.last = Cause::Arrival(message);
         for lane in waiting.into_iter().filter(|lane| *lane != NONE) {
-            let state = &mut self.lanes[lane as usize];
-            state.unmet -= 1;
-            state.cause = Cause::Arrival(message);
-            if state.unmet == 0 {
-                self.runnable.push(lane);
-            }
+            self.meet(lane, Cause::Arrival(message));
+        }
+    }
+
+    /// A lane has one thing less to wait for.
+    fn meet(&mut self, lane: u32, cause: Cause) {
+        let state = &mut self.lanes[lane as usize];
+        state.unmet -= 1;
+        state.cause = cause;
+        if state.unmet == 0 {
+            self.runnable.push(lane);
         }
     }
 

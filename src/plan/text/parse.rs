@@ -3,7 +3,7 @@
 mod line;
 
 use crate::error::{Error, ErrorKind};
-use crate::plan::{Lane, Move, Plan, Problem, Program, Reduction, Step, Through};
+use crate::plan::{Demands, Lane, Move, Plan, Problem, Program, Reduction, Step, Through};
 use crate::types::Collective;
 use line::{Line, Mark};
 
@@ -38,20 +38,21 @@ pub fn parse(text: &str) -> Result<Plan, TextError> {
         text.lines().enumerate().map(|(index, text)| Line::new(index + 1, text)).filter(|line| !line.is_empty());
     let mut last = Line::new(1, "");
     let mut header = lines.next().unwrap_or(last);
-    let Header { algorithm, problem, blocks } = parse_header(&mut header)?;
+    let Header { algorithm, problem, blocks, demands } = parse_header(&mut header)?;
     let mut reader = Reader { ranks: problem.ranks, programs: Vec::new(), repeat: None };
     for mut line in lines {
         reader.line(&mut line)?;
         last = line;
     }
     let programs = reader.finish(&last)?;
-    Ok(Plan::new(&algorithm, problem, blocks, move |rank| programs[rank].clone()))
+    Ok(Plan::new(&algorithm, problem, blocks, move |rank| programs[rank].clone()).demanding(demands))
 }
 
 struct Header {
     algorithm: String,
     problem: Problem,
     blocks: u32,
+    demands: Demands,
 }
 
 fn parse_header(line: &mut Line) -> Result<Header, TextError> {
@@ -67,8 +68,10 @@ fn parse_header(line: &mut Line) -> Result<Header, TextError> {
     let uneven = line.yes_or_no("uneven")?;
     let tiles = line.field("tiles")?;
     let blocks = line.field("blocks")?;
+    let demands = Demands { equal_chunks: line.has_word("equal"), apart: line.has_word("apart") };
     line.end()?;
-    Ok(Header { algorithm, problem: Problem { root, uneven, tiles, ..Problem::new(collective, ranks) }, blocks })
+    let problem = Problem { root, uneven, tiles, ..Problem::new(collective, ranks) };
+    Ok(Header { algorithm, problem, blocks, demands })
 }
 
 struct Reader {
@@ -80,7 +83,7 @@ struct Reader {
 
 impl Reader {
     fn line(&mut self, line: &mut Line) -> Result<(), TextError> {
-        const KNOWN: [&str; 8] = ["rank", "scratch", "lane", "repeat", "end", "copy", "reduce", "finish"];
+        const KNOWN: [&str; 9] = ["rank", "scratch", "lane", "repeat", "end", "copy", "reduce", "finish", "wait"];
         let start = line.mark();
         let word = line.word();
         let in_repeat = self.repeat.is_some();
@@ -95,6 +98,10 @@ impl Reader {
             "repeat" => {
                 self.lane(start)?;
                 self.repeat = Some((line.number()?, Vec::new()));
+            }
+            "wait" => {
+                let (lane, _, step) = (line.number()?, line.symbol(":")?, line.number()?);
+                self.lane(start)?.push(Step::Wait { lane, step });
             }
             "lane" => self.program(start)?.lanes.push(Vec::new()),
             "scratch" => self.scratch(start, line)?,

@@ -13,6 +13,7 @@ fn assert_round_trip(plan: &Plan) {
     let text = plan.text().to_string();
     let read = parse(&text).unwrap_or_else(|error| panic!("{error} in\n{text}"));
     assert_eq!((&read.algorithm, read.problem, read.blocks), (&plan.algorithm, plan.problem, plan.blocks));
+    assert_eq!(read.demands, plan.demands);
     assert_eq!(programs(&read), programs(plan));
     assert_eq!(read.text().to_string(), text);
 }
@@ -81,6 +82,11 @@ fn errors_name_line_column_and_the_nearest_word() {
         (body("rank 0\nlane\ncopy input[3..2] ->"), "line 4, column 15: a span from 3 to 2"),
         (body("rank 0\nlane\ncopy peer 0:70000 ->"), "line 4, column 13: `70000` is too large a number here"),
         (body("rank 0\nlane\ncopy input[0] output[0]"), "line 4, column 15: `output[0]` where `->` should be"),
+        (
+            error(&HEADER.replace("blocks=1", "blocks=1 apart equal")),
+            "line 1, column 67: `equal` where the line should end",
+        ),
+        (body("rank 0\nlane\nwait 1"), "line 4, column 7: the line ends where `:` should be"),
         (body("rank 0\nlane\nlane lane"), "line 4, column 6: `lane` where the line should end"),
     ];
     for (found, expected) in cases {
@@ -121,6 +127,7 @@ fn one_move() -> impl Strategy<Value = Move> {
 fn program() -> impl Strategy<Value = Program> {
     let step = prop_oneof![
         one_move().prop_map(Step::Move),
+        any::<(u32, u32)>().prop_map(|(lane, step)| Step::Wait { lane, step }),
         (any::<u32>(), prop::collection::vec(one_move(), 0..3)).prop_map(|(count, body)| Step::Repeat { count, body }),
     ];
     let lanes = prop::collection::vec(prop::collection::vec(step, 0..4), 0..3);
@@ -134,9 +141,11 @@ proptest! {
         programs in prop::collection::vec(program(), 0..4),
         collective in prop::sample::select(Collective::ALL.to_vec()),
         (root, uneven, tiles, blocks) in any::<(usize, bool, u32, u32)>(),
+        (equal_chunks, apart) in any::<(bool, bool)>(),
     ) {
         let problem = Problem { root, uneven, tiles, ..Problem::new(collective, programs.len()) };
-        assert_round_trip(&Plan::new(&name, problem, blocks, move |rank| programs[rank].clone()));
+        let plan = Plan::new(&name, problem, blocks, move |rank| programs[rank].clone());
+        assert_round_trip(&plan.demanding(Demands { equal_chunks, apart }));
     }
 
     #[test]
@@ -178,6 +187,7 @@ proptest! {
     ) {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
         let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "plan"));
         files.sort();
         let text = std::fs::read_to_string(&files[file.index(files.len())]).unwrap();
         // Of a plan for a million ranks only the text is of interest.

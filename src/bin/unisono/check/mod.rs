@@ -1,24 +1,36 @@
-//! `unisono check`: proves every plan that the algorithms of the registry write.
+//! `unisono check`: proves every plan that the algorithms of the registry write, or the plan in a file.
 
+mod file;
 mod proof;
+mod write;
 
 use crate::arguments::ranks;
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::output::Output;
+use crate::size;
 use proof::{Proved, prove, settings};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Instant;
 use unisono::Collective;
 use unisono::algorithm::{Algorithm, find, registry};
 use unisono::plan::Problem;
+use unisono::plan::check::{Checked, check};
+use write::Target;
 
-/// Prove every registered plan: contributions, matching, deadlock, races, and what it costs
+/// Prove every registered plan, or the plan in a file: contributions, matching, deadlock, races, and what it costs
 ///
 /// Every root, blocks of equal and of unequal size where an algorithm serves both, 1 tile and 4 where it pipelines, several ways of
 /// placing ranks in domains where that makes a difference, input and output apart and in place. Up to 33 ranks each plan is also proved as it is lowered for a small odd count: byte places, waits,
 /// message sizes. Exit status 1 if a plan has a flaw.
+///
+/// A FILE is MSCCL XML or a plan as text, told apart by content.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
+    /// Prove the plan in this file instead
+    #[arg(value_name = "FILE", conflicts_with_all = ["ranks", "collective", "algorithm", "root", "tiles"])]
+    file: Option<PathBuf>,
+
     /// How many ranks: one number, or all from A to B
     #[arg(long, value_name = "N|A..=B", default_value = "1..=17", value_parser = rank_range)]
     ranks: RangeInclusive<usize>,
@@ -31,6 +43,23 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME")]
     algorithm: Option<String>,
 
+    /// Write the one plan that is asked for, or that FILE holds: as MSCCL XML (PATH ends in .xml), as text (.plan, .txt), or as Chakra
+    /// traces, one per rank (PREFIX.et, or a folder)
+    #[arg(long, value_name = "PATH", value_parser = Target::new)]
+    write: Option<Target>,
+
+    /// The root of the plan to write
+    #[arg(long, value_name = "RANK", default_value_t = 0, requires = "write")]
+    root: usize,
+
+    /// Into how many tiles the plan to write cuts its blocks
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "write", value_parser = clap::value_parser!(u32).range(1..))]
+    tiles: u32,
+
+    /// The bytes of the collective in Chakra traces, as nccl-tests counts them
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", requires = "write", value_parser = size::parse)]
+    bytes: u64,
+
     /// One JSON object for each algorithm, collective and number of ranks, instead of the table
     #[arg(long)]
     json: bool,
@@ -38,6 +67,11 @@ pub struct Arguments {
 
 impl Arguments {
     pub fn run(self) -> Result<u8, Failure> {
+        if let Some(path) = &self.file {
+            let mut out = Output::stdout();
+            let Some(checked) = file::prove(path, self.json, &mut out)? else { return Ok(FAILED) };
+            return self.write(&checked, &mut out);
+        }
         let named = self.algorithm.as_deref().map(find).transpose().map_err(unisono::Error::from)?;
         let algorithms = named.as_ref().map_or(registry(), std::slice::from_ref);
         let collectives = self.collective.as_ref().map_or(&Collective::ALL[..], std::slice::from_ref);
@@ -50,7 +84,29 @@ impl Arguments {
         if pairs.is_empty() {
             return Err(self.nothing_fits(algorithms, collectives));
         }
-        self.prove_all(&pairs)
+        match &self.write {
+            Some(_) => self.prove_and_write(&pairs),
+            None => self.prove_all(&pairs),
+        }
+    }
+
+    fn prove_and_write(&self, pairs: &[(&dyn Algorithm, Collective)]) -> Result<u8, Failure> {
+        let (algorithm, collective) = write::only(pairs.iter(), "--algorithm and --collective")?;
+        let ranks = write::only(self.ranks.clone(), "--ranks")?;
+        let (even, uneven) = (collective.even(), collective.is_uneven());
+        let problem = Problem { root: self.root, uneven, tiles: self.tiles, ..Problem::new(even, ranks) };
+        if let Err(reason) = algorithm.fits(&problem) {
+            return Err(Failure::new(BAD_ARGUMENTS, format!("{} does not fit: it {reason}", algorithm.name())));
+        }
+        let checked = check(&algorithm.plan(&problem)).map_err(unisono::Error::from)?;
+        self.write(&checked, &mut Output::stdout())
+    }
+
+    fn write(&self, checked: &Checked, out: &mut Output) -> Result<u8, Failure> {
+        if let Some(target) = &self.write {
+            target.write(checked, self.bytes, self.json, out)?;
+        }
+        Ok(0)
     }
 
     fn prove_all(&self, pairs: &[(&dyn Algorithm, Collective)]) -> Result<u8, Failure> {

@@ -3,13 +3,17 @@
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::machine::Question;
 use crate::output::Output;
+use crate::plan_file::PlanFile;
 use crate::size;
 use serde::Serialize;
 use std::fs::File;
 use std::io::BufWriter;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use unisono::plan::check::Checked;
 use unisono::plan::chunk::Counts;
+use unisono::plan::counted;
+use unisono::plan::price::{Ports, price};
 use unisono::plan::simulate::trace::{self, Slice};
 use unisono::plan::simulate::{Leg, Simulated, Work, simulate};
 use unisono::select::machine::{self, Machine};
@@ -26,6 +30,10 @@ pub struct Arguments {
     /// This algorithm instead of the cheapest
     #[arg(long, value_name = "NAME")]
     algorithm: Option<String>,
+
+    /// The plan in this file instead: MSCCL XML, or a plan as text
+    #[arg(long, value_name = "FILE", conflicts_with = "algorithm")]
+    plan: Option<PathBuf>,
 
     /// Writes what happened when as a trace for Perfetto (ui.perfetto.dev); of one size only
     #[arg(long, value_name = "FILE")]
@@ -98,6 +106,64 @@ impl Arguments {
 
     fn simulate(&self, machine: &Machine<'_>, bytes: u64) -> Result<Row, Failure> {
         let (collective, topology) = (self.question.collective, machine.topology);
+        let (checked, closed_form_us) = match &self.plan {
+            Some(path) => self.from_file(path, machine, bytes)?,
+            None => self.from_registry(machine, bytes)?,
+        };
+        let mut slices: Vec<Slice> = Vec::new();
+        let started = Instant::now();
+        let element_bytes = self.question.size.dtype.size() as u64;
+        let counts = self.counts(&checked, bytes)?;
+        let wanted = self.trace.is_some().then_some(&mut slices);
+        let simulated = simulate(&checked, topology, &counts, element_bytes, wanted)
+            .map_err(|error| Failure::new(FAILED, error.to_string()))?;
+        if let Some(path) = &self.trace {
+            write_trace(path, &slices)?;
+        }
+        let simulating_ms = started.elapsed().as_secs_f64() * 1e3;
+        let least = bound(topology, collective).map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))?;
+        let lower_bound_us = least.at(bytes).seconds() * 1e6;
+        Ok(self.row(machine, bytes, &checked, simulated, (closed_form_us, lower_bound_us, simulating_ms)))
+    }
+
+    /// Whole elements on every rank, and equal chunks where the plan demands them.
+    fn counts(&self, checked: &Checked, bytes: u64) -> Result<Counts, Failure> {
+        let plan = checked.plan();
+        let elements = bytes / self.question.size.dtype.size() as u64;
+        let counts = Counts::of_elements(plan.problem.collective, plan.problem.ranks, elements);
+        match counts {
+            Counts::Even(count) if plan.demands.equal_chunks => {
+                let chunks = u64::from(plan.grid().chunks_of_count());
+                if count < chunks {
+                    let told = format!("--bytes: {bytes} bytes are fewer elements than the plan has chunks");
+                    return Err(Failure::new(BAD_ARGUMENTS, told));
+                }
+                Ok(Counts::Even(count / chunks * chunks))
+            }
+            counts => Ok(counts),
+        }
+    }
+
+    /// The plan in a file, and its closed form: that of all its messages as one stage.
+    fn from_file(&self, path: &Path, machine: &Machine<'_>, bytes: u64) -> Result<(Checked, f64), Failure> {
+        let file = PlanFile::read(path)?;
+        let problem = file.plan.problem;
+        if problem.collective != self.question.collective.even() || problem.ranks != machine.ranks {
+            let told = format!("--plan: {} is {} of {} ranks", file.name, problem.collective, problem.ranks);
+            let asked = format!("{} of {}", self.question.collective, machine.ranks);
+            return Err(Failure::new(BAD_ARGUMENTS, format!("{told}, and what is asked is {asked}")));
+        }
+        let checked = file.prove().map_err(|flaw| Failure::new(FAILED, format!("{}: {flaw}", file.name)))?;
+        let grid = file.plan.grid();
+        let chunk_bytes = bytes as f64 / f64::from(grid.blocks * grid.tiles);
+        let stage = counted::stage(&checked, machine.topology.layout());
+        let closed = price(&[stage], chunk_bytes, 1, &Ports::of(machine.topology));
+        Ok((checked, closed.total_ns() / 1e3))
+    }
+
+    /// The cheapest plan that can be proved, or that of the algorithm that was named.
+    fn from_registry(&self, machine: &Machine<'_>, bytes: u64) -> Result<(Checked, f64), Failure> {
+        let (collective, topology) = (self.question.collective, machine.topology);
         let question = machine::Question { collective, bytes, layout: topology.layout() };
         let mut answer = machine.explain(question)?;
         if let Some(name) = &self.algorithm {
@@ -107,21 +173,7 @@ impl Arguments {
             answer.candidates.truncate(1);
         }
         let checked = machine.prove(question, &mut answer)?;
-        let mut slices: Vec<Slice> = Vec::new();
-        let started = Instant::now();
-        let element_bytes = self.question.size.dtype.size() as u64;
-        let counts = Counts::of_elements(collective, machine.ranks, bytes / element_bytes);
-        let wanted = self.trace.is_some().then_some(&mut slices);
-        let simulated = simulate(&checked, topology, &counts, element_bytes, wanted)
-            .map_err(|error| Failure::new(FAILED, error.to_string()))?;
-        if let Some(path) = &self.trace {
-            write_trace(path, &slices)?;
-        }
-        let simulating_ms = started.elapsed().as_secs_f64() * 1e3;
-        let least = bound(topology, collective).map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))?;
-        let closed_form_us = answer.chosen().time_us.unwrap_or(f64::NAN);
-        let lower_bound_us = least.at(bytes).seconds() * 1e6;
-        Ok(self.row(machine, bytes, &checked, simulated, (closed_form_us, lower_bound_us, simulating_ms)))
+        Ok((checked, answer.chosen().time_us.unwrap_or(f64::NAN)))
     }
 
     fn row(

@@ -5,7 +5,7 @@ use super::memory::{Clock, Event, Memory, PostId, Read, Unordered};
 use super::promised::{Expected, Promised};
 use super::value::{Value, Values};
 use crate::plan::check::{Checked, Flaw};
-use crate::plan::lower::{Instruction, Lowered, Place, Release, Source};
+use crate::plan::lower::{Beginning, Instruction, Lowered, Place, Release, Source};
 use crate::plan::{Buffer, Reduction};
 use crate::types::{LinkName, Rank};
 
@@ -49,6 +49,8 @@ struct Lane {
     done: u64,
     entered: bool,
     clock: Vec<u32>,
+    /// What was before the end of each instruction that is done, if lanes of the rank wait for each other.
+    ends: Vec<Clock>,
 }
 
 impl<'a> Machine<'a> {
@@ -65,7 +67,7 @@ impl<'a> Machine<'a> {
             machine.ranks.push(state);
             for number in 0..program.lanes.len() {
                 let clock = vec![0; lane_count];
-                machine.lanes.push(Lane { rank, number, next: 0, done: 0, entered: false, clock });
+                machine.lanes.push(Lane { rank, number, next: 0, done: 0, entered: false, clock, ends: Vec::new() });
             }
         }
         Ok(machine)
@@ -142,11 +144,23 @@ impl<'a> Machine<'a> {
         if let Some(release) = instruction.awaits.iter().find(|release| !self.is_released(rank, release)) {
             return Some(Wrong::NoRelease { to: self.programs[rank].outboxes[release.outbox].0.peer });
         }
+        if let Some(after) = instruction.after.filter(|after| !self.has_begun(lane, after)) {
+            return Some(Wrong::NoEnd { lane: after.lane });
+        }
         let inbox = instruction.sources.iter().find_map(|source| match *source {
             Source::Inbox(inbox) if self.message(lane, inbox).is_none() => Some(inbox),
             _ => None,
         });
         inbox.map(|inbox| Wrong::NoMessage { from: self.ranks[rank].inboxes[inbox].from })
+    }
+
+    fn has_begun(&self, lane: usize, after: &Beginning) -> bool {
+        self.lanes[self.lane_of_rank(lane, after.lane)].next >= after.instructions
+    }
+
+    /// Lane `number` of the rank of `lane`.
+    fn lane_of_rank(&self, lane: usize, number: usize) -> usize {
+        lane - self.lanes[lane].number + number
     }
 
     fn is_released(&self, rank: Rank, release: &Release) -> bool {
@@ -174,8 +188,13 @@ impl<'a> Machine<'a> {
                     moved = true;
                 }
             }
+            let rank = self.lanes[lane].rank;
+            let are_waited_for = self.programs[rank].lanes.iter().flatten().any(|one| one.after.is_some());
             let state = &mut self.lanes[lane];
             (state.next, state.done, state.entered) = (state.next + 1, 0, false);
+            if are_waited_for {
+                state.ends.push(state.clock.as_slice().into());
+            }
             moved = true;
         }
         Ok(moved)
@@ -187,8 +206,15 @@ impl<'a> Machine<'a> {
 
     fn enter(&mut self, lane: usize, instruction: &Instruction) -> bool {
         let rank = self.lanes[lane].rank;
-        if !instruction.awaits.iter().all(|release| self.is_released(rank, release)) {
+        let has_begun = instruction.after.is_none_or(|after| self.has_begun(lane, &after));
+        if !has_begun || !instruction.awaits.iter().all(|release| self.is_released(rank, release)) {
             return false;
+        }
+        if let Some(Beginning { lane: other, instructions }) = instruction.after
+            && let Some(last) = instructions.checked_sub(1)
+        {
+            let end = self.lanes[self.lane_of_rank(lane, other)].ends[last].clone();
+            self.lanes[lane].clock.iter_mut().zip(&*end).for_each(|(known, more)| *known = (*known).max(*more));
         }
         let event = self.tick(lane);
         for release in &instruction.awaits {

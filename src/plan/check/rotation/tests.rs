@@ -79,7 +79,7 @@ fn what_is_wrong_on_all_ranks_alike_is_rejected() {
                 .iter()
                 .map(|step| match step {
                     Step::Move(one) => one.clone(),
-                    Step::Repeat { .. } => unreachable!("none of these repeats"),
+                    Step::Repeat { .. } | Step::Wait { .. } => unreachable!("none of these repeats"),
                 })
                 .collect();
             let mut mutants: Vec<Vec<Move>> = Vec::new();

@@ -1,6 +1,6 @@
 //! What a move does to memory and messages, once the schedule lets it.
 
-use super::{Message, NONE, Progress, Run, peers};
+use super::{Completeness, Message, NONE, Progress, Run, peers};
 use crate::plan::Span;
 use crate::plan::check::code::bound;
 use crate::plan::check::code::{LaneId, NO_LANE, Operand};
@@ -53,6 +53,9 @@ impl Run<'_> {
         for (index, cell) in (0..).zip(cells) {
             let Some(races) = &mut self.races else { return Ok(()) };
             if let Err(access) = note(races, cell, index) {
+                if let Some(flaw) = races.is_too_large() {
+                    return Err(flaw);
+                }
                 let place = |lane, number: u32| self.code.place(lane, u64::from(number) - 1);
                 return Err(Flaw::Race {
                     spot: spot(span, round, index),
@@ -67,7 +70,7 @@ impl Run<'_> {
 
     /// The values that the present move stores or sends, into `result`.
     pub(super) fn compute(&mut self, lane: LaneId) -> Result<(), Flaw> {
-        let (step, _, round) = self.present(lane);
+        let (step, number, round) = self.present(lane);
         let rank = self.rank(lane);
         self.origins.clear();
         for operand in self.code.sources(step) {
@@ -99,6 +102,14 @@ impl Run<'_> {
                 Ok(value) => self.result.push(value),
                 Err(clash) => return Err(clash_flaw(clash, self.place(lane))),
             }
+        }
+        if let Some(known) = &mut self.completeness {
+            let complete = self.result.iter().filter(|&&value| self.values.missing(value).is_none()).count();
+            known[number as usize] = match complete {
+                0 => Completeness::None,
+                _ if complete == self.result.len() => Completeness::All,
+                _ => Completeness::Mixed,
+            };
         }
         Ok(())
     }

@@ -16,7 +16,8 @@ pub(crate) enum Delivery {
 
 /// Runs every variant of a plan under several schedules and compares all outputs with the definition of the collective.
 pub(crate) fn run_all(plan: &Plan, seeds: std::ops::Range<u64>) -> Result<(), String> {
-    for in_place in [false, true] {
+    let forms: &[bool] = if plan.demands.apart { &[false] } else { &[false, true] };
+    for &in_place in forms {
         for delivery in [Delivery::Early, Delivery::Late] {
             for seed in seeds.clone() {
                 let about = |what| format!("{what} (in place {in_place}, {delivery:?}, seed {seed})");
@@ -38,9 +39,19 @@ struct Message {
     held: Vec<Cell>,
 }
 
+#[derive(Clone)]
+enum Act {
+    Move(Move),
+    /// Until a lane has done so many acts.
+    Wait {
+        lane: usize,
+        acts: usize,
+    },
+}
+
 struct Lane {
     rank: Rank,
-    moves: Vec<Move>,
+    acts: Vec<Act>,
     next: usize,
     /// Messages of a result without memory that are not taken yet.
     untaken: usize,
@@ -90,28 +101,33 @@ fn expected(grid: &Grid, rank: Rank, index: u32) -> u64 {
     }
 }
 
-fn unroll(steps: &[Step]) -> Vec<Move> {
+/// The acts of a lane, and how many there are up to the end of each step. Waits still name a lane of the rank, and a step.
+fn unroll(steps: &[Step]) -> (Vec<Act>, Vec<usize>) {
     let shift = |operand: &Operand, round: u32| match *operand {
         Operand::Local(span) => Operand::Local(Span { start: span.start + round * span.stride, ..span }),
         peer => peer,
     };
-    let mut moves = Vec::new();
+    let (mut acts, mut ends) = (Vec::new(), Vec::new());
     for step in steps {
         match step {
-            Step::Move(one) => moves.push(one.clone()),
+            Step::Move(one) => acts.push(Act::Move(one.clone())),
             Step::Repeat { count, body } => {
                 for round in 0..*count {
-                    moves.extend(body.iter().map(|one| Move {
-                        reduction: one.reduction,
-                        sources: one.sources.iter().map(|operand| shift(operand, round)).collect(),
-                        destinations: one.destinations.iter().map(|operand| shift(operand, round)).collect(),
-                        through: one.through,
+                    acts.extend(body.iter().map(|one| {
+                        Act::Move(Move {
+                            reduction: one.reduction,
+                            sources: one.sources.iter().map(|operand| shift(operand, round)).collect(),
+                            destinations: one.destinations.iter().map(|operand| shift(operand, round)).collect(),
+                            through: one.through,
+                        })
                     }));
                 }
             }
+            Step::Wait { lane, step } => acts.push(Act::Wait { lane: *lane as usize, acts: *step as usize }),
         }
+        ends.push(acts.len());
     }
-    moves
+    (acts, ends)
 }
 
 impl World {
@@ -127,8 +143,13 @@ impl World {
         };
         for rank in 0..plan.problem.ranks {
             let Program { lanes, .. } = plan.program(rank);
-            for steps in &lanes {
-                world.lanes.push(Lane { rank, moves: unroll(steps), next: 0, untaken: 0 });
+            let (first, unrolled) = (world.lanes.len(), lanes.iter().map(|steps| unroll(steps)).collect::<Vec<_>>());
+            for (acts, _) in &unrolled {
+                let resolved = acts.iter().cloned().map(|act| match act {
+                    Act::Wait { lane, acts: step } => Act::Wait { lane: first + lane, acts: unrolled[lane].1[step] },
+                    one => one,
+                });
+                world.lanes.push(Lane { rank, acts: resolved.collect(), next: 0, untaken: 0 });
             }
             for index in 0..grid.chunks(rank, Buffer::Input) {
                 let cell = world.cell(rank, Buffer::Input, index);
@@ -166,7 +187,7 @@ impl World {
 
     fn run(mut self, seed: u64) -> Result<(), String> {
         let mut state = seed;
-        while self.lanes.iter().any(|lane| lane.next < lane.moves.len()) {
+        while self.lanes.iter().any(|lane| lane.next < lane.acts.len()) {
             let able: Vec<usize> = (0..self.lanes.len()).filter(|&lane| self.can_move(lane)).collect();
             if able.is_empty() {
                 return Err("nothing moves any more".to_owned());
@@ -192,8 +213,15 @@ impl World {
     }
 
     fn can_move(&self, lane: usize) -> bool {
-        let Lane { rank, ref moves, next, untaken } = self.lanes[lane];
-        let Some(one) = moves.get(next) else { return false };
+        let Lane { rank, ref acts, next, untaken } = self.lanes[lane];
+        let one = match acts.get(next) {
+            None => return false,
+            Some(Act::Wait { lane: other, acts }) => {
+                let Lane { next, untaken: others, .. } = self.lanes[*other];
+                return untaken == 0 && (next > *acts || next == *acts && others == 0);
+            }
+            Some(Act::Move(one)) => one,
+        };
         let has_messages = one.sources.iter().all(|operand| match *operand {
             Operand::Peer { rank: peer, channel } => {
                 self.queues.get(&(peer, rank, channel)).is_some_and(|queue| !queue.is_empty())
@@ -212,9 +240,10 @@ impl World {
     }
 
     fn step(&mut self, lane: usize, state: &mut u64) -> Result<(), String> {
-        let Lane { rank, ref moves, next, .. } = self.lanes[lane];
-        let one = moves[next].clone();
+        let Lane { rank, ref acts, next, .. } = self.lanes[lane];
+        let act = acts[next].clone();
         self.lanes[lane].next += 1;
+        let Act::Move(one) = act else { return Ok(()) };
         let mut sources = Vec::new();
         for operand in &one.sources {
             sources.push(match operand {

@@ -19,10 +19,12 @@ pub(crate) enum Change {
     RedirectChannel,
     /// A lane becomes two, and what ordered its parts is gone.
     SplitLane,
+    /// Another lane, or another step, is waited for.
+    RedirectWait,
 }
 
 impl Change {
-    pub(crate) const ALL: [Change; 9] = [
+    pub(crate) const ALL: [Change; 10] = [
         Change::Drop,
         Change::Repeat,
         Change::SwapWithNext,
@@ -32,6 +34,7 @@ impl Change {
         Change::FlipFinal,
         Change::RedirectChannel,
         Change::SplitLane,
+        Change::RedirectWait,
     ];
 }
 
@@ -138,6 +141,9 @@ fn is_well_formed(plan: &Plan) -> bool {
             let (rounds, moves) = match step {
                 Step::Move(one) => (1, std::slice::from_ref(one)),
                 Step::Repeat { count, body } => (*count, body.as_slice()),
+                Step::Wait { lane, step } => {
+                    return program.lanes.get(*lane as usize).is_some_and(|steps| (*step as usize) < steps.len());
+                }
             };
             let mut operands = moves.iter().flat_map(|one| one.sources.iter().chain(&one.destinations));
             operands.all(|operand| fits(rank, &program, operand, rounds))
@@ -162,12 +168,14 @@ pub(crate) fn for_each_mutant(plan: &Plan, mut visit: impl FnMut(Change, Plan)) 
                 let mut programs = programs.clone();
                 programs[rank].lanes.splice(lane..=lane, lanes);
                 let program = move |rank: Rank| programs[rank].clone();
-                visit(change, Plan::new(&plan.algorithm, plan.problem, plan.blocks, program));
+                let mutant = Plan::new(&plan.algorithm, plan.problem, plan.blocks, program);
+                visit(change, mutant.demanding(plan.demands));
             };
             for index in 1..steps.len() {
                 visit(Change::SplitLane, vec![steps[..index].to_vec(), steps[index..].to_vec()]);
             }
-            let context = Context { ranks: programs.len(), rank, chunks: &chunks };
+            let steps_of = program.lanes.iter().map(Vec::len).collect();
+            let context = Context { ranks: programs.len(), rank, steps_of, chunks: &chunks };
             lane_mutants(&context, steps, &mut |change, mutant| visit(change, vec![mutant]));
         }
     }
@@ -176,6 +184,8 @@ pub(crate) fn for_each_mutant(plan: &Plan, mut visit: impl FnMut(Change, Plan)) 
 struct Context<'a> {
     ranks: usize,
     rank: Rank,
+    /// Of every lane of the rank.
+    steps_of: Vec<usize>,
     chunks: &'a dyn Fn(Buffer) -> u32,
 }
 
@@ -201,6 +211,15 @@ fn lane_mutants(context: &Context, steps: &Lane, visit: &mut dyn FnMut(Change, L
                         body[index] = one;
                         replace(change, Step::Repeat { count, body });
                     });
+                }
+            }
+            Step::Wait { lane, step } => {
+                let others = (0..).zip(&context.steps_of).filter(|(other, _)| other != lane);
+                let others = others.flat_map(|(lane, steps)| (0..*steps as u32).map(move |step| (lane, step)));
+                for (lane, step) in
+                    others.chain([(*lane, step + 1)]).chain(step.checked_sub(1).map(|step| (*lane, step)))
+                {
+                    replace(Change::RedirectWait, Step::Wait { lane, step });
                 }
             }
         }

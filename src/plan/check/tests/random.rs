@@ -44,6 +44,7 @@ impl Dice<'_> {
     fn program(&mut self, ranks: usize) -> Program {
         let step = |dice: &mut Self| match dice.roll(8) {
             0 => Step::Repeat { count: dice.roll(4) as u32, body: vec![dice.one_move(ranks)] },
+            1 => Step::Wait { lane: dice.roll(2) as u32, step: dice.roll(4) as u32 },
             _ => Step::Move(dice.one_move(ranks)),
         };
         let lanes = (0..=self.roll(8) / 6).map(|_| (0..self.roll(4)).map(|_| step(self)).collect()).collect();

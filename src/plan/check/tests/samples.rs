@@ -22,6 +22,7 @@ pub(crate) fn all() -> Vec<Plan> {
         tree_reduce(6, 3),
         tree_all_reduce(5, 3),
         dissemination_barrier(5),
+        pairs_all_reduce(3),
     ]
 }
 
@@ -177,6 +178,33 @@ pub(crate) fn tree_all_reduce(ranks: usize, tiles: u32) -> Plan {
             }
         };
         Program { lanes, scratch: Vec::new() }
+    })
+}
+
+/// A lane for each peer, and one that waits for all their parts, folds, and is waited for.
+pub(crate) fn pairs_all_reduce(ranks: usize) -> Plan {
+    Plan::new("pairs", problem(Collective::AllReduce, ranks), ranks as u32, move |rank| {
+        let own = rank as u32;
+        let fold_lane = ranks as u32 - 1;
+        let mut lanes: Vec<Vec<Step>> = (1..ranks)
+            .map(|distance| {
+                let other = (rank + distance) % ranks;
+                let slot = one(Buffer::Scratch, distance as u32 - 1);
+                vec![
+                    Step::Move(copy(one(Buffer::Input, other as u32), [peer(other)])),
+                    Step::Move(copy(peer(other), [slot])),
+                    Step::Wait { lane: fold_lane, step: fold_lane },
+                    Step::Move(copy(one(Buffer::Output, own), [peer(other)])),
+                    Step::Move(copy(peer(other), [one(Buffer::Output, other as u32)])),
+                ]
+            })
+            .collect();
+        let mut fold: Vec<Step> = (0..fold_lane).map(|lane| Step::Wait { lane, step: 1 }).collect();
+        let parts = [one(Buffer::Input, own)].into_iter().chain((0..fold_lane).map(|slot| one(Buffer::Scratch, slot)));
+        let output = one(Buffer::Output, own);
+        fold.push(Step::Move(reduce(Reduction::Final, parts.collect::<Vec<_>>(), [output])));
+        lanes.push(fold);
+        Program { lanes, scratch: vec![own; ranks - 1] }
     })
 }
 

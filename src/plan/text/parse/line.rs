@@ -1,12 +1,11 @@
 //! One line of the text form: its words, numbers and operands, and where they stand.
 
 use super::TextError;
-use crate::plan::text::is_plain;
+use crate::plan::text::{MAX_NAME_CHARS, is_plain};
 use crate::plan::{Buffer, Operand, Span};
 use crate::types::UnknownName;
 use std::str::FromStr;
 
-const MAX_NAME_CHARS: usize = 200;
 /// Of a wrong word, as many characters are shown.
 const SHOWN_CHARS: usize = 40;
 
@@ -113,6 +112,16 @@ impl<'a> Line<'a> {
             true => Ok(()),
             false => Err(at.mark().error(format!("{} where `{symbol}` should be", at.shown()))),
         }
+    }
+
+    /// Takes the next word if it is this one.
+    pub(super) fn has_word(&mut self, word: &str) -> bool {
+        let mut rest = *self;
+        let has = rest.word() == word;
+        if has {
+            *self = rest;
+        }
+        has
     }
 
     pub(super) fn keyword(&mut self, keyword: &'static str) -> Result<(), TextError> {

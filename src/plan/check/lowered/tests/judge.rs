@@ -163,7 +163,10 @@ impl<'a> World<'a> {
         let Lane { rank, number, next, done } = self.lanes[lane];
         let programs = self.programs;
         let Some(instruction) = programs[rank].lanes[number].get(next) else { return Ok(false) };
-        if !instruction.awaits.iter().all(|release| self.is_released(rank, release.outbox, release.post)) {
+        let own = lane - number;
+        let has_begun = instruction.after.is_none_or(|after| self.lanes[own + after.lane].next >= after.instructions);
+        if !has_begun || !instruction.awaits.iter().all(|release| self.is_released(rank, release.outbox, release.post))
+        {
             return Ok(false);
         }
         let Some(destination) = instruction.destination else {

@@ -6,7 +6,7 @@ use super::judge;
 use crate::plan::Reduction;
 use crate::plan::check::Checked;
 use crate::plan::chunk::Counts;
-use crate::plan::lower::{Instruction, Lowered, Place, Source};
+use crate::plan::lower::{Beginning, Instruction, Lowered, Place, Source};
 use std::fmt;
 
 const ELEMENT_BYTES: u64 = 2;
@@ -178,6 +178,13 @@ fn instruction_mutants(program: &Lowered, one: &Instruction, visit: &mut dyn FnM
             let mut mutant = one.clone();
             mutant.awaits[index].post = post;
             visit(Change::EarlierWait, mutant);
+        }
+    }
+    if let Some(after) = one.after {
+        visit(Change::DropWait, Instruction { after: None, ..one.clone() });
+        if let Some(instructions) = after.instructions.checked_sub(1) {
+            let after = Some(Beginning { instructions, ..after });
+            visit(Change::EarlierWait, Instruction { after, ..one.clone() });
         }
     }
     for bytes in [one.bytes.saturating_sub(ELEMENT_BYTES), one.bytes + ELEMENT_BYTES] {

@@ -1,0 +1,64 @@
+//! A plan from a file: MSCCL XML, or our own text form, told apart by content.
+
+use crate::failure::{FAILED, Failure};
+use std::path::Path;
+use unisono::plan::Plan;
+use unisono::plan::check::{Checked, Flaw, check};
+use unisono::plan::msccl::{Connections, Document, Reading};
+use unisono::plan::text;
+
+pub struct PlanFile {
+    pub name: String,
+    text: String,
+    pub plan: Plan,
+    msccl: Option<(Document, Reading)>,
+}
+
+impl PlanFile {
+    /// Reads it; what it holds may be wrong in what it does.
+    pub fn read(path: &Path) -> Result<PlanFile, Failure> {
+        let name = path.display().to_string();
+        let failed = |why: String| Failure::new(FAILED, why);
+        let bytes = std::fs::read(path).map_err(|error| failed(format!("cannot read {name}: {error}")))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| failed(format!("{name} is neither MSCCL XML nor a plan as text: it is not UTF-8")))?;
+        let unreadable = |error: text::TextError| failed(format!("{name}: {error}"));
+        if !text.trim_start_matches('\u{feff}').trim_start().starts_with('<') {
+            let plan = text::parse(&text).map_err(unreadable)?;
+            return Ok(PlanFile { name, text, plan, msccl: None });
+        }
+        let document = Document::parse(&text).map_err(unreadable)?;
+        let reading = document.plan(&text, Connections::Posted).map_err(unreadable)?;
+        Ok(PlanFile { name, text, plan: reading.plan.clone(), msccl: Some((document, reading)) })
+    }
+
+    /// What MSCCL XML says beside the plan.
+    pub fn document(&self) -> Option<&Document> {
+        self.msccl.as_ref().map(|(document, _)| document)
+    }
+
+    /// Proves the plan; one of MSCCL also with the few messages that its connections hold.
+    pub fn prove(&self) -> Result<Checked, String> {
+        let Some((document, reading)) = &self.msccl else {
+            return check(&self.plan).map_err(|flaw| flaw.to_string());
+        };
+        let checked = check(&self.plan).map_err(|flaw| self.told(&flaw, document, reading))?;
+        let buffered = document.plan(&self.text, Connections::Buffered).map_err(|error| error.to_string())?;
+        check(&buffered.plan).map_err(|flaw| {
+            let depth = document.protocol().connection_depth();
+            format!("with connections that hold {depth} messages: {}", self.told(&flaw, document, &buffered))
+        })?;
+        Ok(checked)
+    }
+
+    /// The flaw in the plan's words, and where that stands in the file.
+    fn told(&self, flaw: &Flaw, document: &Document, reading: &Reading) -> String {
+        match flaw.place().and_then(|place| reading.origin(&place)) {
+            Some(origin) => {
+                let line = document.line(&self.text, &origin);
+                format!("{flaw} (line {line}: gpu {}, tb {}, step {})", origin.gpu, origin.block, origin.step)
+            }
+            None => flaw.to_string(),
+        }
+    }
+}
