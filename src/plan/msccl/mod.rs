@@ -24,8 +24,8 @@
 //!
 //! ## Sends
 //! MSCCL copies what it sends into the connection, which holds a few messages; then the memory is free. A plan's sends are posted from where they
-//! lie. [`Connections::Posted`] makes them so where nobody writes there later, or only who can wait for it, and copies the others first; that is
-//! the plan to price, simulate and run. [`Connections::Buffered`] copies all, into as many slots as the connection has: if that plan is proved, the file
+//! lie. [`Connections::Posted`] makes them so where that can be proved, or else where nobody writes there later, or only who can wait for
+//! it, and copies the others first; that is the plan to price, simulate and run. [`Connections::Buffered`] copies all, into as many slots as the connection has: if that plan is proved, the file
 //! can't deadlock for want of slots either.
 //!
 //! ## In place

@@ -62,12 +62,17 @@ pub(super) fn translate(document: &Document, connections: Connections) -> Result
         return Translation::new(document, Staged::All, depth).reading();
     }
     // What surely waits for nobody takes most copies, and most scratch. A lane that overwrites what it posted itself, or that uses a
-    // slot again, waits until that is taken; if nobody waits for ever, that is the better plan.
+    // slot again, waits until that is taken; if nobody waits for ever, that is the better plan. So is one that copies less,
+    // where messages among the GPUs see to it that everything is taken before it is overwritten.
     let sure = Translation::new(document, Staged::Overwritten, u32::MAX).reading()?;
-    for staged in [Staged::OverwrittenByOthers, Staged::Overwritten] {
+    let mut refused = sure.cost();
+    for staged in [Staged::Nothing, Staged::OverwrittenByOthers, Staged::Overwritten] {
         let better = Translation::new(document, staged, depth).reading()?;
-        if better.cost() < sure.cost() && check(&better.plan).is_ok() {
-            return Ok(better);
+        if better.cost() < sure.cost() && better.cost() != refused {
+            if check(&better.plan).is_ok() {
+                return Ok(better);
+            }
+            refused = better.cost();
         }
     }
     Ok(sure)
@@ -90,6 +95,7 @@ fn grid(document: &Document) -> Grid {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Staged {
     All,
+    Nothing,
     /// Where anyone may write later.
     Overwritten,
     /// Where another block may write later.
@@ -276,12 +282,11 @@ impl<'a> Translation<'a> {
         }
         let by_itself = match self.staged {
             Staged::All => return Staging::Full,
+            _ if step.kind == Kind::ReceiveReduceSend => return Staging::Result,
+            Staged::Nothing => return Staging::None,
             Staged::Overwritten => true,
             Staged::OverwrittenByOthers => false,
         };
-        if step.kind == Kind::ReceiveReduceSend {
-            return Staging::Result;
-        }
         match memory.is_overwritten(id, place.buffer, place.offset, step.count, by_itself) {
             true => Staging::Full,
             false => Staging::None,
