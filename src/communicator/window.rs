@@ -5,8 +5,8 @@ use super::create::Origin;
 use super::create::tag;
 use super::handle::StableBuffer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::arena;
 use crate::transport::memory::Mapping;
+use crate::transport::window;
 use crate::types::{Element, Rank, TransportKind};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -19,7 +19,7 @@ use std::time::Instant;
 /// [`Communicator::free`], or when both the window and the communicator are dropped.
 pub struct Window<T> {
     id: u32,
-    memory: Arc<arena::Window>,
+    memory: Arc<window::Window>,
     /// Which of the parts is ours.
     part: usize,
     len: usize,
@@ -105,7 +105,7 @@ impl Communicator {
         Ok(())
     }
 
-    fn map_window(&self, id: u32, part_bytes: usize) -> Result<(Arc<arena::Window>, usize)> {
+    fn map_window(&self, id: u32, part_bytes: usize) -> Result<(Arc<window::Window>, usize)> {
         let local: Vec<Rank> = (0..self.size)
             .filter(|rank| *rank == self.rank || self.transports[*rank] == Some(TransportKind::Shm))
             .collect();
@@ -122,12 +122,12 @@ impl Communicator {
                 })?;
                 let name = tag(self.control.communicator(), u64::from(id) << 33);
                 let memory = world.share_memory(own, &members, name, bytes, deadline)?;
-                let window = Arc::new(arena::Window { memory, part_bytes });
+                let window = Arc::new(window::Window { memory, part_bytes });
                 self.shared.lock().links.share_window(id, window.clone());
                 let part = local.iter().position(|rank| *rank == self.rank).expect("we are local");
                 Ok((window, part))
             }
-            _ => Ok((Arc::new(arena::Window { memory: Mapping::anonymous(part_bytes)?, part_bytes }), 0)),
+            _ => Ok((Arc::new(window::Window { memory: Mapping::anonymous(part_bytes)?, part_bytes }), 0)),
         }
     }
 }

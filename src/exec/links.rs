@@ -1,9 +1,10 @@
 //! The links of one rank of one communicator: made at first use, found by index afterwards.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::arena::{Arena, Reach, Window};
+use crate::transport::arena::{Arena, Reach};
 #[cfg(test)]
 use crate::transport::faulty;
+use crate::transport::window::{Window, Windows};
 use crate::transport::{Inbox, Loan, Outbox, ring, tcp};
 use crate::types::{LinkName, Rank, TransportKind};
 use std::collections::HashMap;
@@ -60,12 +61,15 @@ pub struct Links {
     inbox_names: HashMap<LinkName, usize>,
     /// Outboxes whose peer reads this process's memory at any address.
     threads: Vec<bool>,
-    windows: Vec<LocalWindow>,
+    /// This rank's parts of windows, which it may lend.
+    parts: Vec<Part>,
+    /// Whole windows, in which it reads what peers lend.
+    windows: Arc<Windows>,
 }
 
 /// This rank's part of a window.
 #[derive(Clone, Copy)]
-struct LocalWindow {
+struct Part {
     id: u32,
     start: usize,
     bytes: usize,
@@ -85,7 +89,8 @@ impl Links {
             outbox_names: HashMap::new(),
             inbox_names: HashMap::new(),
             threads: Vec::new(),
-            windows: Vec::new(),
+            parts: Vec::new(),
+            windows: Arc::default(),
         }
     }
 
@@ -119,7 +124,9 @@ impl Links {
             return Ok(index);
         }
         let inbox = match self.path_to(name.peer) {
-            Path::Arena { arena, own, peer } => Inbox::Ring(ring::Receiver::open(&arena, peer, own, name.channel)),
+            Path::Arena { arena, own, peer } => {
+                Inbox::Ring(ring::Receiver::open(&arena, peer, own, name.channel, self.windows.clone()))
+            }
             Path::Tcp => Inbox::Tcp(tcp::Receiver::new(name.peer, self.stream(name, hope)?)),
             #[cfg(test)]
             Path::Faulty(network) => {
@@ -188,41 +195,32 @@ impl Links {
         if self.threads[outbox] {
             return Some(Loan::Address(address));
         }
-        if bytes < from || self.windows.is_empty() || !matches!(self.outboxes[outbox], Outbox::Ring(_)) {
+        if bytes < from || self.parts.is_empty() || !matches!(self.outboxes[outbox], Outbox::Ring(_)) {
             return None;
         }
         let start = address as usize;
-        let inside =
-            |window: &&LocalWindow| window.start <= start && start + bytes as usize <= window.start + window.bytes;
-        let window = self.windows.iter().find(inside)?;
-        Some(Loan::Window { id: window.id, offset: (start - window.start) as u64 })
+        let inside = |part: &&Part| part.start <= start && start + bytes as usize <= part.start + part.bytes;
+        let part = self.parts.iter().find(inside)?;
+        Some(Loan::Window { id: part.id, offset: (start - part.start) as u64 })
     }
 
     /// From now on memory in this range is lent as this window.
     pub fn add_window(&mut self, id: u32, start: *const u8, bytes: usize) {
-        self.windows.push(LocalWindow { id, start: start as usize, bytes });
+        self.parts.push(Part { id, start: start as usize, bytes });
     }
 
     /// Makes a window's parts readable for loans of the ranks of this host.
     pub fn share_window(&mut self, id: u32, window: Arc<Window>) {
-        if let Some(arena) = self.arena() {
-            arena.add_window(id, window);
-        }
+        self.replace_windows(self.windows.with(id, window));
     }
 
     pub fn remove_window(&mut self, id: u32) {
-        self.windows.retain(|window| window.id != id);
-        if let Some(arena) = self.arena() {
-            arena.remove_window(id);
-        }
+        self.parts.retain(|part| part.id != id);
+        self.replace_windows(self.windows.without(id));
     }
 
-    fn arena(&self) -> Option<&Arc<Arena>> {
-        self.paths.iter().flatten().find_map(|path| match path {
-            Path::Arena { arena, .. } => Some(arena),
-            Path::Tcp => None,
-            #[cfg(test)]
-            Path::Faulty(_) => None,
-        })
+    fn replace_windows(&mut self, windows: Windows) {
+        self.windows = Arc::new(windows);
+        self.inboxes.iter_mut().for_each(|inbox| inbox.set_windows(&self.windows));
     }
 }

@@ -1,6 +1,8 @@
 //! Execution: one rank's lowered program over links. It decides nothing; plans do.
 
 pub mod links;
+#[cfg(test)]
+mod revoke_tests;
 pub mod run;
 #[cfg(test)]
 mod stress;

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::lower::{Instruction, Lowered, Place, Post, Release, Source};
 use crate::plan::{Buffer, Reduction};
 use crate::reduce::{self, Kernel};
-use crate::transport::Head;
+use crate::transport::{Head, Lent};
 use crate::types::Rank;
 
 /// Bytes that are folded or copied before posts are pumped and loans given back: small enough to stay in a core's cache.
@@ -92,7 +92,7 @@ impl Outgoing {
 struct Piece {
     inbox: usize,
     record_len: usize,
-    lent: bool,
+    lent: Lent,
 }
 
 /// Where an unfinished run stands, for error messages.
@@ -191,7 +191,7 @@ impl Runner {
         self.outboxes.iter().all(|outgoing| outgoing.last_loan_is_back(links))
     }
 
-    /// Takes back what is lent: after this no peer reads this operation's memory.
+    /// Takes back what is lent: after this no peer takes what it reads in this operation's memory for data.
     pub fn cancel(&mut self, links: &mut Links) {
         for outgoing in &self.outboxes {
             links.outbox(outgoing.link).revoke();
@@ -273,21 +273,22 @@ impl Runner {
             self.sources.push(reduce::Source { address, raw: false });
         }
         for (index, piece) in self.pieces.iter().enumerate() {
-            if piece.lent && !links.inbox(piece.inbox).hold() {
-                // Those held before this one are not read either; their senders would wait for ever to take them back.
-                for held in self.pieces[..index].iter().filter(|held| held.lent) {
-                    links.inbox(held.inbox).release();
-                }
-                let peer = links.peer_of_inbox(piece.inbox);
-                return Err(
-                    Error::new(ErrorKind::Aborted, format!("rank {peer} gave up on the operation")).with_peer(peer)
-                );
+            if piece.lent == Lent::Address && !links.inbox(piece.inbox).hold() {
+                release(&self.pieces[..index], links);
+                return Err(gave_up(links.peer_of_inbox(piece.inbox)));
             }
         }
         let destination = instruction.destination.expect("compute is called for instructions that have one");
-        // SAFETY: local operands lie in the call's buffers (`begin`), received ones were shown by `peek` and are held; lengths
-        // are the shortest of all.
+        // SAFETY: local operands lie in the call's buffers (`begin`), received ones were shown by `peek` and are held or stay mapped;
+        // lengths are the shortest of all. Another process that takes its window back may write there meanwhile: any bits are
+        // values of every element type, and what comes of them is thrown away below.
         unsafe { self.store(instruction, destination, done, len) };
+        for piece in &self.pieces {
+            if piece.lent == Lent::Window && links.inbox(piece.inbox).is_revoked() {
+                release(&self.pieces, links);
+                return Err(gave_up(links.peer_of_inbox(piece.inbox)));
+            }
+        }
         for piece in &self.pieces {
             links.inbox(piece.inbox).take(len, piece.record_len, piece.lent);
         }
@@ -428,6 +429,20 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
         // SAFETY: the caller's.
         unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
     }
+}
+
+/// Gives back what is held of these pieces, none of which is taken: their senders would wait for ever to take them back.
+#[cold]
+fn release(pieces: &[Piece], links: &mut Links) {
+    for held in pieces.iter().filter(|piece| piece.lent == Lent::Address) {
+        links.inbox(held.inbox).release();
+    }
+}
+
+/// A peer has taken back what it had lent. The next poll finds the same.
+#[cold]
+fn gave_up(peer: Rank) -> Error {
+    Error::new(ErrorKind::Aborted, format!("rank {peer} gave up on the operation")).with_peer(peer)
 }
 
 #[cold]

@@ -8,9 +8,8 @@ use super::flow;
 use super::memory::Mapping;
 use super::ring::{self, Dimensions};
 use crate::error::{Error, ErrorKind, Result};
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Channels of a pair: those of plans, and the last one for send and receive.
@@ -33,15 +32,6 @@ pub struct Arena {
     reach: Reach,
     /// Class 0 is the ordinary ring, class 1 the small one for when memory is short.
     classes: [Dimensions; 2],
-    windows: RwLock<HashMap<u32, Arc<Window>>>,
-}
-
-/// Memory of the same size on every rank of an arena, all of it mapped here.
-#[derive(Debug)]
-pub struct Window {
-    pub memory: Mapping,
-    /// Bytes of one rank's part; the parts lie in the order of the arena's ranks.
-    pub part_bytes: usize,
 }
 
 impl Arena {
@@ -82,7 +72,7 @@ impl Arena {
             .remedy(format!("set UNISONO_SHM_BYTES to {least} or more")));
         }
         register_for_membarrier();
-        Ok(Arc::new(Arena { memory, ranks, reach, classes, windows: RwLock::default() }))
+        Ok(Arc::new(Arena { memory, ranks, reach, classes }))
     }
 
     /// Ring sizes that every rank computes alike from what all know.
@@ -177,26 +167,6 @@ impl Arena {
         // SAFETY: the line of this rank lies behind the header page, inside the mapping.
         let word = unsafe { self.memory.address().add(PAGE + rank * LINE).cast::<u32>() };
         Bell { word, arena: self.clone() }
-    }
-
-    pub fn add_window(&self, id: u32, window: Arc<Window>) {
-        self.windows.write().expect("no panic under this lock").insert(id, window);
-    }
-
-    pub fn remove_window(&self, id: u32) {
-        self.windows.write().expect("no panic under this lock").remove(&id);
-    }
-
-    /// Where `len` bytes at `offset` of a rank's part of a window lie here; None if there is no such memory.
-    pub(super) fn window_address(&self, id: u32, rank: usize, offset: u64, len: u64) -> Option<*const u8> {
-        let windows = self.windows.read().expect("no panic under this lock");
-        let window = windows.get(&id)?;
-        let end = offset.checked_add(len)?;
-        if end > window.part_bytes as u64 {
-            return None;
-        }
-        // SAFETY: rank < ranks and end <= part_bytes, so the range lies in the window's mapping.
-        Some(unsafe { window.memory.address().add(rank * window.part_bytes + offset as usize) })
     }
 }
 

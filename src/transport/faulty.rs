@@ -6,7 +6,7 @@
 //!
 //! One thread runs all ranks; who moves time on asks [`Network::next_event`] how far.
 
-use super::{Head, Loan, Record, Taken};
+use super::{Head, Lent, Loan, Record, Taken};
 use crate::clock::VirtualClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Rank;
@@ -311,11 +311,11 @@ pub struct Receiver {
     start: usize,
     /// Bytes of it that have not come.
     missing: u64,
-    lent: Option<Lent>,
+    lent: Option<Reading>,
 }
 
 #[derive(Clone, Copy)]
-struct Lent {
+struct Reading {
     number: usize,
     address: usize,
     len: usize,
@@ -342,13 +342,13 @@ impl Receiver {
         self.receive();
         if let Some(lent) = self.lent {
             let data = std::ptr::with_exposed_provenance(lent.address);
-            return Ok(Some(Record { head: self.head, data, len: lent.len, lent: true }));
+            return Ok(Some(Record { head: self.head, data, len: lent.len, lent: Lent::Address }));
         }
         let here = self.buffer.len() - self.start;
         let len = if self.missing == 0 { here } else { here & !7 };
         if len > 0 {
             let data = self.buffer[self.start..].as_ptr();
-            return Ok(Some(Record { head: self.head, data, len, lent: false }));
+            return Ok(Some(Record { head: self.head, data, len, lent: Lent::Not }));
         }
         match self.network.broken(self.ends) {
             Some(fault) if fault.loud => Err(lost(self.ends.from)),
@@ -377,7 +377,7 @@ impl Receiver {
                 }
                 Body::Lent { number, address, len } => {
                     self.missing = 0;
-                    self.lent = Some(Lent { number, address, len, held: false });
+                    self.lent = Some(Reading { number, address, len, held: false });
                 }
             }
         }

@@ -4,6 +4,10 @@
 //! Whatever is shared and not atomic (payloads, staged bytes, lent memory) is ordered by these words alone: a stamp's release
 //! hands a cell to the receiver, `consumed`'s release hands it back, a loan's state says who may touch the memory.
 
+#[cfg(all(test, loom))]
+use loom::sync::atomic::fence;
+#[cfg(not(all(test, loom)))]
+use std::sync::atomic::fence;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// An atomic word.
@@ -155,7 +159,7 @@ pub fn give_back(consumed: &impl Word<Value = u64>, end: u64) {
 
 const FREE: u32 = 0;
 const READING: u32 = 1;
-const REVOKED: u32 = 2;
+pub(super) const REVOKED: u32 = 2;
 
 /// The sender makes a loan readable; the cell's stamp publishes it.
 #[inline]
@@ -180,6 +184,23 @@ pub fn revoke(state: &impl Word<Value = u32>, mut pause: impl FnMut()) {
     while let Err(READING) = state.compare_exchange(FREE, REVOKED) {
         pause();
     }
+}
+
+/// The sender takes memory back that the receiver may go on reading, but not using: whatever this thread writes there later,
+/// who reads it finds the loan revoked. Waits for nobody.
+pub fn revoke_at_once(state: &impl Word<Value = u32>) {
+    state.store(REVOKED, Ordering::Relaxed);
+    // The store must not be overtaken by the writes behind it, which a release of the store alone would allow.
+    fence(Ordering::SeqCst);
+}
+
+/// Whether the sender may have taken memory back before the receiver was done with the reads that come before this.
+///
+/// A load is enough, as in a sequence lock: no other line moves, and the cell's is not taken from the sender.
+#[inline]
+pub fn was_revoked(state: &impl Word<Value = u32>) -> bool {
+    fence(Ordering::Acquire);
+    state.load(Ordering::Relaxed) == REVOKED
 }
 
 /// A rank that is about to sleep says so. A full barrier on every processor, then a second look at what it waits for, must

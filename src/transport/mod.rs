@@ -7,7 +7,8 @@
 //!   the caller may overwrite it.
 //! - [`Outbox::lend`] hands over memory without copying, where the peer can reach it: the caller may overwrite it once
 //!   [`Outbox::is_returned`], and must [`Outbox::revoke`] before it gives up on an operation.
-//! - [`Inbox::peek`] shows what has come, [`Inbox::take`] consumes it. Neither blocks.
+//! - [`Inbox::peek`] shows what has come, [`Inbox::take`] consumes it. Neither blocks. What is [`Lent`] may be taken back
+//!   before it is taken: [`Inbox::hold`] and [`Inbox::is_revoked`] tell.
 //! - Nobody writes into the memory of another rank: a peer that wakes up late can harm no one.
 //! - A broken link is an error of kind `PeerLost` that names the peer, at the next call.
 
@@ -22,9 +23,14 @@ pub mod ring;
 #[cfg(test)]
 mod stress;
 pub mod tcp;
+#[cfg(test)]
+mod tcp_tests;
+pub mod window;
 
 use crate::error::Result;
 pub use ring::Loan;
+use std::sync::Arc;
+use window::Windows;
 
 /// What stands at the front of every record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +48,18 @@ pub struct Record {
     pub data: *const u8,
     /// Bytes of the record at `data`.
     pub len: usize,
-    /// The bytes lie in the peer's own memory: hold it while reading.
-    pub lent: bool,
+    pub lent: Lent,
+}
+
+/// Whether the bytes of a record still are the peer's own memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lent {
+    /// They stay as they are until they are taken.
+    Not,
+    /// They are, and may be unmapped once the peer takes them back: hold them while reading.
+    Address,
+    /// They are, in a window: always readable, but what was read counts only if [`Inbox::is_revoked`] denies it afterwards.
+    Window,
 }
 
 /// Whether a record is used up.
@@ -140,13 +156,25 @@ impl Inbox {
         }
     }
 
-    /// Before a piece of a lent record is read; false if the sender took it back.
+    /// Before a piece of a record lent by address is read; false if the sender took it back.
     pub fn hold(&mut self) -> bool {
         match self {
             Inbox::Ring(receiver) => receiver.hold(),
             Inbox::Tcp(_) => true,
             #[cfg(test)]
             Inbox::Faulty(receiver) => receiver.hold(),
+        }
+    }
+
+    /// After a piece of a record lent in a window was read: whether its sender had taken it back before, so that what was read
+    /// is worth nothing.
+    #[inline]
+    pub fn is_revoked(&self) -> bool {
+        match self {
+            Inbox::Ring(receiver) => receiver.is_revoked(),
+            Inbox::Tcp(_) => false,
+            #[cfg(test)]
+            Inbox::Faulty(_) => false,
         }
     }
 
@@ -160,14 +188,24 @@ impl Inbox {
         }
     }
 
-    /// Consumes `bytes` of a record of which `record_len` were left.
+    /// Consumes `bytes` of a record of which `record_len` were left; `lent` as it said.
     #[inline]
-    pub fn take(&mut self, bytes: usize, record_len: usize, lent: bool) -> Taken {
+    pub fn take(&mut self, bytes: usize, record_len: usize, lent: Lent) -> Taken {
         match self {
             Inbox::Ring(receiver) => receiver.take(bytes, record_len, lent),
             Inbox::Tcp(receiver) => receiver.take(bytes, record_len),
             #[cfg(test)]
             Inbox::Faulty(receiver) => receiver.take(bytes, record_len),
+        }
+    }
+
+    /// The windows in which peers may lend, from now on.
+    pub fn set_windows(&mut self, windows: &Arc<Windows>) {
+        match self {
+            Inbox::Ring(receiver) => receiver.set_windows(windows.clone()),
+            Inbox::Tcp(_) => {}
+            #[cfg(test)]
+            Inbox::Faulty(_) => {}
         }
     }
 

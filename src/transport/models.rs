@@ -211,6 +211,76 @@ fn loom_finds_a_reader_that_lets_go_without_release() {
     lend(|| Weak(AtomicU32::new(0)), true);
 }
 
+/// What is wrong with the twin of a window's loan.
+#[derive(Clone, Copy, PartialEq)]
+enum Slip {
+    Nothing,
+    ReceiverTakesAnything,
+    ReceiverLooksTooEarly,
+    SenderWritesTooEarly,
+}
+
+/// A sender lends a window, gives up and writes there again without waiting; a receiver reads it in pieces, before, meanwhile or
+/// later. Both sides' accesses to the memory are of no order but what the protocol gives them.
+fn lend_window(slip: Slip) {
+    #[derive(Default)]
+    struct Lent {
+        stamp: AtomicU64,
+        state: AtomicU32,
+        memory: AtomicU64,
+    }
+
+    explore(move || {
+        let lent = Arc::new(Lent::default());
+        let lender = lent.clone();
+        let lending = thread::spawn(move || {
+            lender.memory.store(1, Ordering::Relaxed);
+            flow::open_loan(&lender.state);
+            Flow::new(CELLS, 0).publish(&lender.stamp);
+            match slip {
+                Slip::SenderWritesTooEarly => lender.state.store(flow::REVOKED, Ordering::Release),
+                _ => flow::revoke_at_once(&lender.state),
+            }
+            lender.memory.store(2, Ordering::Relaxed);
+        });
+        for _ in 0..2 {
+            if flow::is_published(&lent.stamp, 0) {
+                let piece = lent.memory.load(Ordering::Relaxed);
+                let was_revoked = match slip {
+                    Slip::ReceiverTakesAnything => false,
+                    Slip::ReceiverLooksTooEarly => lent.state.load(Ordering::Relaxed) == flow::REVOKED,
+                    _ => flow::was_revoked(&lent.state),
+                };
+                assert!(was_revoked || piece == 1, "a piece that was written over counts");
+            }
+        }
+        lending.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_nothing_counts_that_was_written_over_in_a_window() {
+    lend_window(Slip::Nothing);
+}
+
+#[test]
+#[should_panic(expected = "written over counts")]
+fn loom_finds_a_reader_of_a_window_that_takes_anything() {
+    lend_window(Slip::ReceiverTakesAnything);
+}
+
+#[test]
+#[should_panic(expected = "written over counts")]
+fn loom_finds_a_reader_of_a_window_whose_look_overtakes_its_reads() {
+    lend_window(Slip::ReceiverLooksTooEarly);
+}
+
+#[test]
+#[should_panic(expected = "written over counts")]
+fn loom_finds_a_lender_of_a_window_whose_writes_overtake_the_revocation() {
+    lend_window(Slip::SenderWritesTooEarly);
+}
+
 /// When, in the waker's program, the sleeper's membarrier interrupts its processor: a barrier runs there, then it goes on.
 #[derive(Clone, Copy, PartialEq)]
 enum Strike {

@@ -16,12 +16,18 @@
 //!
 //! ## Loans
 //! While a loan is out the receiver reads the sender's memory, so an operation that fails must take its loans back before it
-//! returns. The cell's `state` decides: the receiver goes `FREE -> READING -> FREE` around every piece that it reads, the sender
-//! `FREE -> REVOKED`; who comes second waits (the sender, for one piece at the longest) or fails (the receiver).
+//! returns. The cell's `state` decides.
+//! - By address, among threads: the memory may be unmapped once it was taken back. The receiver goes `FREE -> READING -> FREE`
+//!   around every piece that it reads, the sender `FREE -> REVOKED`; who comes second waits (the sender, for one piece at the
+//!   longest) or fails (the receiver).
+//! - In a window, among processes: the receiver has mapped it too, so reading is never a fault, and it may be stopped for ever in
+//!   the middle of it. The sender stores `REVOKED` and waits for nobody; the receiver looks at the state behind every piece that
+//!   it has read, and throws the piece away if it was taken back. It only reads the cell, whose line it has anyway.
 
-use super::arena::{Arena, Bell};
+use super::arena::{Arena, Bell, Reach};
 use super::flow::{self, Flow};
-use super::{Head, Record, Taken};
+use super::window::Windows;
+use super::{Head, Lent, Record, Taken};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -190,15 +196,17 @@ impl Sender {
         self.flow.is_returned(number, self.ring.consumed())
     }
 
-    /// Takes back every loan that is still out: after this nobody reads the lent memory any more. Waits for at most one
-    /// piece that the receiver is reading now.
+    /// Takes back every loan that is still out: after this nobody uses what it reads of the lent memory, and nobody reads it
+    /// by address. For that it waits for at most one piece that the receiver, a thread of this process, is reading now.
     pub fn revoke(&mut self) {
         self.flow.refresh(self.ring.consumed());
         for number in self.flow.in_flight() {
             // SAFETY: the cell was published by us and is not consumed, so its head is what we wrote.
             let kind = unsafe { self.ring.cell(number).add(12).cast::<u32>().read() } >> 28;
-            if kind == KIND_LENT {
-                flow::revoke(self.ring.state(number), std::thread::yield_now);
+            match kind {
+                KIND_LENT => flow::revoke(self.ring.state(number), std::thread::yield_now),
+                KIND_WINDOW => flow::revoke_at_once(self.ring.state(number)),
+                _ => {}
             }
         }
     }
@@ -232,11 +240,18 @@ pub struct Receiver {
     tail: u64,
     /// Bytes of the record at `tail` that were taken already.
     taken: u64,
+    windows: Arc<Windows>,
 }
 
 impl Receiver {
-    pub fn open(arena: &Arc<Arena>, from: usize, to: usize, channel: u16) -> Receiver {
-        Receiver { arena: arena.clone(), from, to, channel, ring: None, peer_bell: arena.bell(from), tail: 0, taken: 0 }
+    /// `windows` are those in which the peer may lend.
+    pub fn open(arena: &Arc<Arena>, from: usize, to: usize, channel: u16, windows: Arc<Windows>) -> Receiver {
+        let (arena, peer_bell) = (arena.clone(), arena.bell(from));
+        Receiver { arena, from, to, channel, ring: None, peer_bell, tail: 0, taken: 0, windows }
+    }
+
+    pub fn set_windows(&mut self, windows: Arc<Windows>) {
+        self.windows = windows;
     }
 
     #[cold]
@@ -249,7 +264,7 @@ impl Receiver {
 
     /// What is left of the record at the head of the ring, if one has come.
     ///
-    /// A lent record may be read only between [`Receiver::hold`] and [`Receiver::take`].
+    /// What is lent by address may be read only between [`Receiver::hold`] and [`Receiver::take`].
     #[inline]
     pub fn peek(&mut self) -> Option<Record> {
         if self.ring.is_none() && !self.find_ring() {
@@ -268,17 +283,21 @@ impl Receiver {
         // SAFETY: as above; `position` is masked to lie in the ring whatever it says.
         let (data, len, lent) = unsafe {
             match kind {
-                KIND_INLINE => (cell.add(HEAD).cast_const(), len.min(INLINE as u64), false),
+                KIND_INLINE => (cell.add(HEAD).cast_const(), len.min(INLINE as u64), Lent::Not),
                 KIND_STAGED => {
                     let position = cell.add(HEAD).cast::<u64>().read();
-                    (ring.byte(position).cast_const(), len.min(u64::from(ring.dimensions.bytes / 4)), false)
+                    (ring.byte(position).cast_const(), len.min(u64::from(ring.dimensions.bytes / 4)), Lent::Not)
                 }
-                KIND_LENT => (cell.add(HEAD).cast::<*const u8>().read(), cell.add(HEAD + 8).cast::<u64>().read(), true),
+                // An address of another process is none here.
+                KIND_LENT if self.arena.reach() == Reach::Threads => {
+                    let address = cell.add(HEAD).cast::<*const u8>().read();
+                    (address, cell.add(HEAD + 8).cast::<u64>().read(), Lent::Address)
+                }
                 _ => {
                     let id = cell.add(HEAD + 20).cast::<u32>().read();
                     let offset = cell.add(HEAD).cast::<u64>().read();
                     let len = cell.add(HEAD + 8).cast::<u64>().read();
-                    (self.arena.window_address(id, self.from, offset, len)?, len, false)
+                    (self.windows.address(id, self.from, offset, len)?, len, Lent::Window)
                 }
             }
         };
@@ -291,10 +310,17 @@ impl Receiver {
         })
     }
 
-    /// Before a piece of a lent record is read: false if the sender has taken it back.
+    /// Before a piece of a record lent by address is read: false if the sender has taken it back.
     pub fn hold(&mut self) -> bool {
         let ring = self.ring.as_ref().expect("peek found a record");
         flow::hold(ring.state(self.tail))
+    }
+
+    /// After a piece of a record lent in a window was read: whether the sender had taken it back before.
+    #[inline]
+    pub fn is_revoked(&self) -> bool {
+        let ring = self.ring.as_ref().expect("peek found a record");
+        flow::was_revoked(ring.state(self.tail))
     }
 
     /// Gives a held record back unread, so that its sender need not wait for us.
@@ -305,9 +331,9 @@ impl Receiver {
 
     /// Marks `bytes` of the record at the head as taken, and gives the record back when it is used up. `lent` as in the record.
     #[inline]
-    pub fn take(&mut self, bytes: usize, record_len: usize, lent: bool) -> Taken {
+    pub fn take(&mut self, bytes: usize, record_len: usize, lent: Lent) -> Taken {
         let ring = self.ring.as_ref().expect("peek found a record");
-        if lent {
+        if lent == Lent::Address {
             flow::let_go(ring.state(self.tail));
         }
         if bytes < record_len {

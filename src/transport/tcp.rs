@@ -1,24 +1,25 @@
 //! A link over one TCP connection: frames of a fixed header and payload.
 //!
 //! The sender writes straight from the caller's memory; the receiver reads into a buffer of its own, from which the executor
-//! folds or copies. Every frame carries its number, so a connection that lost or repeated bytes shows as an error.
+//! folds or copies. Every frame carries its number, and the frames of a message add up to it, so a connection that lost or
+//! repeated bytes shows as an error.
 
-use super::{Head, Record, Taken};
+use super::{Head, Lent, Record, Taken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Rank;
-use std::io::{ErrorKind as Io, IoSlice, Read, Write};
+use std::io::{self, ErrorKind as Io, IoSlice, Read};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-const HEADER: usize = 32;
+pub(super) const HEADER: usize = 32;
 const MAGIC: u32 = 0x556e_6931;
 /// The receiver's buffer; also the largest frame.
 const BUFFER: usize = 256 << 10;
 /// A frame's payload is at most this, so that the receiver can begin to fold early and one lane can't hold up another.
-const FRAME: usize = BUFFER / 2;
+pub(super) const FRAME: usize = BUFFER / 2;
 
-fn encode(head: Head, number: u64, len: usize) -> [u8; HEADER] {
+pub(super) fn encode(head: Head, number: u64, len: usize) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[0..4].copy_from_slice(&MAGIC.to_le_bytes());
     bytes[4..8].copy_from_slice(&head.fingerprint.to_le_bytes());
@@ -35,6 +36,29 @@ fn decode(bytes: &[u8; HEADER], number: u64) -> Option<(Head, usize)> {
     let len = usize::try_from(word(24)).ok()?;
     let sound = half(0) == MAGIC && word(8) == number && len <= FRAME && len > 0;
     sound.then(|| (Head { fingerprint: half(4), message_bytes: word(16) }, len))
+}
+
+/// Bytes of its message that are to come behind a frame of this head and length, where `missing` of a message with `head` were
+/// before it; None if the frame is no part of a message.
+fn missing_behind((head, missing): (Head, u64), (frame_head, len): (Head, usize)) -> Option<u64> {
+    let missing = match missing {
+        0 => frame_head.message_bytes,
+        _ if frame_head == head => missing,
+        _ => return None,
+    };
+    missing.checked_sub(len as u64)
+}
+
+/// Writes what fits. Unlike `Write`, without SIGPIPE where the peer is gone: a program that is not Rust's need not ignore that.
+fn send(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    // SAFETY: zero is a value of all its fields: no name, no control data.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    // An `IoSlice` has the layout of an `iovec`; the kernel only reads it.
+    message.msg_iov = slices.as_ptr().cast::<libc::iovec>().cast_mut();
+    message.msg_iovlen = slices.len() as _;
+    // SAFETY: the slices live across the call, and with them what they point to.
+    let sent = unsafe { libc::sendmsg(stream.as_raw_fd(), &message, libc::MSG_NOSIGNAL) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
 fn lost(peer: Rank, cause: impl std::fmt::Display) -> Error {
@@ -78,7 +102,7 @@ impl Sender {
             // SAFETY: sent + len <= available, and the caller vouches for those.
             let payload = unsafe { std::slice::from_raw_parts(data.add(sent), len) };
             let slices = [IoSlice::new(&self.header[self.header_sent..]), IoSlice::new(payload)];
-            let written = match (&*self.stream).write_vectored(&slices) {
+            let written = match send(&self.stream, &slices) {
                 Ok(0) => return Err(lost(self.peer, "nothing could be written")),
                 Ok(written) => written,
                 Err(error) if error.kind() == Io::WouldBlock => break,
@@ -105,6 +129,8 @@ pub struct Receiver {
     /// Of the frame whose payload stands at `start`.
     head: Head,
     payload_left: usize,
+    /// Bytes of the message in frames that did not come yet.
+    missing: u64,
 }
 
 impl Receiver {
@@ -119,6 +145,7 @@ impl Receiver {
             end: 0,
             head: Head { fingerprint: 0, message_bytes: 0 },
             payload_left: 0,
+            missing: 0,
         }
     }
 
@@ -137,7 +164,7 @@ impl Receiver {
                 let len = if here == self.payload_left { here } else { here & !63 };
                 if len > 0 {
                     let data = self.buffer[self.start..].as_ptr();
-                    return Ok(Some(Record { head: self.head, data, len, lent: false }));
+                    return Ok(Some(Record { head: self.head, data, len, lent: Lent::Not }));
                 }
             }
             if !self.fill()? {
@@ -148,10 +175,12 @@ impl Receiver {
 
     fn open_frame(&mut self) -> Result<()> {
         let header: &[u8; HEADER] = self.buffer[self.start..self.start + HEADER].try_into().expect("a header's length");
-        let Some((head, len)) = decode(header, self.frames) else {
+        let frame = decode(header, self.frames);
+        let behind = frame.and_then(|frame| missing_behind((self.head, self.missing), frame));
+        let (Some((head, len)), Some(missing)) = (frame, behind) else {
             return Err(lost(self.peer, "a frame came out of order or damaged"));
         };
-        self.head = head;
+        (self.head, self.missing) = (head, missing);
         self.payload_left = len;
         self.start += HEADER;
         self.frames += 1;

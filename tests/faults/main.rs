@@ -10,6 +10,7 @@ mod limits;
 mod mismatch;
 mod process;
 mod record;
+mod registered;
 mod rendezvous;
 mod stop;
 mod worker;

@@ -26,15 +26,14 @@ fn a_stopped_rank_and_the_operation_are_named_after_the_deadline() {
     }
 }
 
-/// Rounds on copies of one communicator: stop, time out, reuse the memory, continue, compare.
-fn reuse_memory(chance: &mut Chance, transport: &str, rounds: usize) {
-    const RANKS: usize = 3;
-    let mut processes = start(RANKS, &[("UNISONO_TRANSPORT", transport)]);
+/// Rounds on copies of one communicator: stop, time out, reuse the memory, continue, compare. `round_of` gives a round's command.
+fn reuse_memory(transport: &str, ranks: usize, rounds: usize, round_of: fn(&mut Chance) -> String, check: &str) {
+    let mut chance = Chance::new("stops");
+    let mut processes = start(ranks, &[("UNISONO_TRANSPORT", transport)]);
     for round in 0..rounds {
-        let collective = *chance.pick(&["all_reduce", "all_gather", "broadcast", "all_to_all", "reduce_scatter"]);
-        let call = format!("{collective} f32 sum {} 0", chance.pick(&[2, 3000, 100_000]));
-        let victim = chance.below(RANKS);
-        tell_all(&mut processes, &format!("round 150 {call}"));
+        let call = round_of(&mut chance);
+        let victim = chance.below(ranks);
+        tell_all(&mut processes, &call);
         // A deadline this short may pass before the victim stops, on a busy machine; the rest of the round holds all the same.
         let first: Vec<String> = processes.iter().map(|process| process.next_line()).collect();
         chance.pass_up_to_ms(3);
@@ -44,11 +43,11 @@ fn reuse_memory(chance: &mut Chance, transport: &str, rounds: usize) {
             let failed = super::process::Failed::parse(&line);
             assert_eq!(failed.kind, "timeout", "{transport}, round {round}, `{call}`, rank {rank}: {failed:?}");
         };
-        let survivors: Vec<usize> = (0..RANKS).filter(|rank| *rank != victim).collect();
+        let survivors: Vec<usize> = (0..ranks).filter(|rank| *rank != victim).collect();
         survivors.iter().for_each(|rank| expect_error(*rank));
         processes[victim].signal(libc::SIGCONT);
         expect_error(victim);
-        tell_all(&mut processes, "check");
+        tell_all(&mut processes, check);
         for (rank, process) in processes.iter().enumerate() {
             assert_eq!(process.next_line(), "intact", "{transport}, round {round}, `{call}`, rank {rank}");
         }
@@ -58,9 +57,24 @@ fn reuse_memory(chance: &mut Chance, transport: &str, rounds: usize) {
 
 #[test]
 fn memory_is_the_callers_again_after_a_timeout() {
-    let mut chance = Chance::new("stops");
+    let round = |chance: &mut Chance| {
+        let collective = *chance.pick(&["all_reduce", "all_gather", "broadcast", "all_to_all", "reduce_scatter"]);
+        format!("round 150 {collective} f32 sum {} 0", chance.pick(&[2, 3000, 100_000]))
+    };
     for transport in ["shm", "tcp"] {
-        reuse_memory(&mut chance, transport, if deep() { 5000 } else { 8 });
+        reuse_memory(transport, 3, if deep() { 5000 } else { 8 }, round, "check");
+    }
+}
+
+/// A rank that was stopped while it read a peer's window must not take for data what the peer wrote there after its timeout.
+#[test]
+fn a_rank_that_wakes_up_does_not_take_reused_windows_for_data() {
+    let round = |chance: &mut Chance| {
+        let all = ["all_reduce", "all_reduce_in_place", "all_gather", "broadcast", "reduce_scatter"];
+        format!("window_round 150 {} {}", chance.pick(&all), chance.pick(&[3000, 100_000, 400_000]))
+    };
+    for ranks in [2, 3] {
+        reuse_memory("shm", ranks, if deep() { 1000 } else { 12 }, round, "window_check");
     }
 }
 

@@ -6,12 +6,14 @@
 //! | `repeat COUNT CALL` | `ok` after all, or the error |
 //! | `loop CALL` | `running` after some, then the error |
 //! | `round TIMEOUT_MS CALL` | as `loop`, on a duplicate that is dropped then; the buffers are painted before the error is told |
-//! | `check` | `intact` if the paint of the last round is still there |
+//! | `window_round TIMEOUT_MS COLLECTIVE COUNT` | as `round`, on windows; `wrong` if a call says that all is well, and it is not |
+//! | `check`, `window_check` | `intact` if the paint of the last round is still there |
 //! | `timeout MS`, `describe`, `fork`, `shm` | see the code |
 //!
 //! A CALL is `collective type op count root`.
 
 use crate::fork;
+use crate::registered::Registered;
 use std::io::Write;
 use std::time::{Duration, Instant};
 use unisono::{Communicator, Element, Error, ReduceOp};
@@ -32,7 +34,7 @@ fn a_process_that_plays_a_rank() {
         Err(error) => return say(&format!("failed {}", outcome(&error, Instant::now(), Duration::ZERO))),
     };
     say("joined");
-    let mut painted = Buffers::default();
+    let mut painted = Painted::default();
     for line in std::io::stdin().lines() {
         obey(&mut communicator, &mut painted, &line.expect("UTF-8"));
     }
@@ -45,7 +47,14 @@ fn say(line: &str) {
     let _ = std::io::stdout().lock().write_all(format!("\n#{line}\n").as_bytes());
 }
 
-fn obey(communicator: &mut Communicator, painted: &mut Buffers, line: &str) {
+/// What the last rounds left.
+#[derive(Default)]
+struct Painted {
+    buffers: Buffers,
+    windows: Option<Registered>,
+}
+
+fn obey(communicator: &mut Communicator, painted: &mut Painted, line: &str) {
     let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
     let number = |text: &str| text.parse::<u64>().expect("a number");
     match command {
@@ -55,14 +64,42 @@ fn obey(communicator: &mut Communicator, painted: &mut Buffers, line: &str) {
             let (call, mut buffers) = (Call::parse(call), Buffers::default());
             report(|| (0..number(count)).try_for_each(|_| call.run(communicator, &mut buffers)));
         }
-        "loop" => run_until_error(communicator, &Call::parse(rest), &mut Buffers::default()),
+        "loop" => {
+            let (call, mut buffers) = (Call::parse(rest), Buffers::default());
+            say(&run_until_error(|| call.run(communicator, &mut buffers)));
+        }
         "round" => {
             let (timeout, call) = rest.split_once(' ').expect("a timeout and a call");
             let mut copy = communicator.duplicate().expect("the world stands");
             copy.set_timeout(Duration::from_millis(number(timeout)));
-            run_until_error(&mut copy, &Call::parse(call), painted);
+            let call = Call::parse(call);
+            let error = run_until_error(|| call.run(&mut copy, &mut painted.buffers));
+            painted.buffers.paint();
+            say(&error);
         }
-        "check" => say(if painted.is_painted() { "intact" } else { "overwritten" }),
+        "window_round" => {
+            let words: Vec<&str> = rest.split(' ').collect();
+            let [timeout, collective, count] = words[..] else { panic!("`{line}` is no round") };
+            let mut copy = communicator.duplicate().expect("the world stands");
+            let count = number(count) as usize;
+            let windows =
+                painted.windows.insert(Registered::new(&mut copy, collective, count).expect("there is memory"));
+            copy.set_timeout(Duration::from_millis(number(timeout)));
+            let error = run_until_error(|| {
+                windows.call(&mut copy).map(|is_right| {
+                    if !is_right {
+                        say("wrong");
+                    }
+                })
+            });
+            windows.paint();
+            say(&error);
+        }
+        "check" => say(if painted.buffers.is_painted() { "intact" } else { "overwritten" }),
+        "window_check" => {
+            let is_painted = painted.windows.as_ref().is_some_and(Registered::is_painted);
+            say(if is_painted { "intact" } else { "overwritten" });
+        }
         "timeout" => communicator.set_timeout(Duration::from_millis(number(rest))),
         "describe" => say(&communicator.describe()),
         "fork" => say(&fork::use_in_a_child(communicator)),
@@ -78,10 +115,11 @@ fn report(run: impl FnOnce() -> Result<(), Error>) {
     }
 }
 
-fn run_until_error(communicator: &mut Communicator, call: &Call, buffers: &mut Buffers) {
+/// Calls again and again; the error's line.
+fn run_until_error(mut call: impl FnMut() -> Result<(), Error>) -> String {
     let (mut done, mut start, mut used) = (0, Instant::now(), processor_time());
     let error = loop {
-        if let Err(error) = call.run(communicator, buffers) {
+        if let Err(error) = call() {
             break error;
         }
         done += 1;
@@ -90,8 +128,7 @@ fn run_until_error(communicator: &mut Communicator, call: &Call, buffers: &mut B
         }
         (start, used) = (Instant::now(), processor_time());
     };
-    buffers.paint();
-    say(&outcome(&error, start, used));
+    outcome(&error, start, used)
 }
 
 /// Processor time of this process.
