@@ -36,6 +36,7 @@
 //! | [`plan`] | what every rank does, as data; its proof, price, text and lowering |
 //! | [`mod@algorithm`] | writers of plans, and their registry |
 //! | [`select`] | the choice among them, equal on all ranks |
+//! | [`nccl`] | what NCCL takes for the same call, and what it picks |
 //! | `transport` | how bytes get to a peer |
 //! | [`mod@reduce`] | the arithmetic |
 //! | `exec` | runs a rank's program over transports |
@@ -51,6 +52,10 @@ mod control;
 pub mod error;
 mod exec;
 mod fork;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod nccl;
 pub mod plan;
 pub mod reduce;
 pub mod select;

@@ -210,14 +210,11 @@ impl Place {
             .remedy("give each process its own rank from 0 to the number of ranks less one"));
         }
         let local_rank = variables.number(names.local_rank)?;
-        let local_size = match names.local_size {
-            None => (slurm_nodes(variables)? == Some(1)).then_some(size),
-            Some(name) => {
-                let count = variables.number(name)?;
-                check_local_size(name, count, local_rank.map(|rank| (names.local_rank, rank)), (names.size, size))?;
-                count
-            }
+        let (name, local_size) = match names.local_size {
+            None => (names.size, (slurm_nodes(variables)? == Some(1)).then_some(size)),
+            Some(name) => (name, variables.number(name)?),
         };
+        check_local_size(name, local_size, local_rank.map(|rank| (names.local_rank, rank)), (names.size, size))?;
         Ok(Place { rank, size, local_rank, local_size })
     }
 }
@@ -377,17 +374,26 @@ fn slurm_address(variables: &Variables<'_>) -> Result<Meeting> {
     Ok(Meeting::Address { host, port })
 }
 
-/// The first host of a Slurm list such as `gpu[07-09,12],login`, padding kept.
-fn first_node(list: &str) -> Option<String> {
-    let first = match list.split_once('[') {
-        Some((prefix, rest)) if !prefix.contains(',') => {
-            let inner = rest.split(']').next()?;
-            let number = inner.split(['-', ',']).next()?;
-            format!("{prefix}{number}")
+/// The first host of a Slurm list such as `gpu[07-09,12],login` or `rack[0-1]n[1-4]-ib`: of every bracket the first number, padding
+/// kept.
+pub(super) fn first_node(list: &str) -> Option<String> {
+    let mut host = String::new();
+    let mut rest = list.trim();
+    loop {
+        let (text, after) = rest.split_at(rest.find(['[', ']', ',']).unwrap_or(rest.len()));
+        host.push_str(text);
+        let Some(bracket) = after.strip_prefix('[') else {
+            let is_name = !after.starts_with(']') && !host.is_empty() && !host.contains(char::is_whitespace);
+            return is_name.then_some(host);
+        };
+        let (numbers, after) = bracket.split_once(']')?;
+        let number = numbers.split(['-', ',']).next().filter(|number| !number.is_empty())?;
+        if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
         }
-        _ => list.split(',').next()?.to_owned(),
-    };
-    (!first.is_empty()).then_some(first)
+        host.push_str(number);
+        rest = after;
+    }
 }
 
 #[cfg(test)]

@@ -170,6 +170,16 @@ fn contradictions_name_variable_value_and_remedy() {
             "LOCAL_RANK=2 is not below",
         ),
         (
+            &[
+                ("SLURM_PROCID", "1"),
+                ("SLURM_STEP_ID", "0"),
+                ("SLURM_NTASKS", "2"),
+                ("SLURM_NNODES", "1"),
+                ("SLURM_LOCALID", "2"),
+            ],
+            "SLURM_LOCALID=2 is not below SLURM_NTASKS=2",
+        ),
+        (
             &[("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "a"), ("MASTER_PORT", "0")],
             "MASTER_PORT=0 is not a port",
         ),
@@ -189,7 +199,14 @@ fn the_first_node_of_a_slurm_list() {
         ("gpu3", Some("gpu3")),
         ("a,b[1-2]", Some("a")),
         ("rack[2,4]", Some("rack2")),
+        ("rack[0-1]gpu[07-08,12],login", Some("rack0gpu07")),
+        ("gpu[1-2]-ib", Some("gpu1-ib")),
         ("", None),
+        ("gpu[", None),
+        ("gpu[]", None),
+        ("gpu]1", None),
+        ("gpu[1[2]]", None),
+        ("a b", None),
     ];
     for (list, first) in cases {
         assert_eq!(first_node(list).as_deref(), first, "{list}");

@@ -31,6 +31,8 @@ mod link;
 mod mailbox;
 mod mesh;
 mod message;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod rendezvous;
 mod secret;
 mod socket;

@@ -14,7 +14,7 @@ use super::host::{HostId, parent_key};
 use super::message::{Answer, Introduction, Request, Verdict};
 use super::secret::{Key, random};
 use super::socket::{Listener, Stream, Watch, own_uid, wait};
-use super::wire::{read_frame, write_all};
+use super::wire::{Malformed, read_frame, write_all};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Rank;
 use sha2::{Digest, Sha256};
@@ -122,10 +122,12 @@ fn attend(job: &Job, host: &HostId, key: &Key, place: &Target, deadline: Instant
     let request = Request::Join(introduction(job, host, address));
     write_all(&stream, &request.encode(), deadline).map_err(here)?;
     let body = read_frame(&mut stream, deadline + GRACE).map_err(here)?;
+    let own_neighbours = neighbours(job.rank, job.size);
     match Answer::decode(&body).map_err(|malformed| here(malformed.into()))? {
-        Answer::Welcome { nonce, neighbours } => {
+        Answer::Welcome { nonce, neighbours } if neighbours.iter().map(|(rank, _)| *rank).eq(own_neighbours) => {
             Ok(Met { session: key.of_session(&nonce), listener, address, neighbours })
         }
+        Answer::Welcome { .. } => Err(here(Malformed.into())),
         Answer::Refused(verdict) => Err(verdict.into_error()),
     }
 }

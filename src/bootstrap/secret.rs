@@ -134,7 +134,7 @@ impl Challenge {
         std::mem::take(&mut self.output)
     }
 
-    /// How many bytes to read now, at most; 0 when the challenge is passed. Whoever reads more would read into what follows.
+    /// How many bytes to read now, at most; 0 when the challenge is passed, and never after a refusal. Whoever reads more would read into what follows.
     pub fn wanted(&self) -> usize {
         let whole = match self.stage {
             Stage::Preamble => PREAMBLE_BYTES,
@@ -153,6 +153,14 @@ impl Challenge {
     pub fn feed(&mut self, bytes: &[u8]) -> std::result::Result<(), Refusal> {
         assert!(bytes.len() <= self.wanted(), "reads no further than the challenge");
         self.input.extend_from_slice(bytes);
+        let judged = self.judge();
+        if judged.is_err() {
+            self.input.clear();
+        }
+        judged
+    }
+
+    fn judge(&mut self) -> std::result::Result<(), Refusal> {
         // A stranger is known by its first bytes: no need to wait for 48 of them.
         if self.stage == Stage::Preamble {
             let begun = self.input.len().min(MAGIC.len());
@@ -260,6 +268,7 @@ mod tests {
         let mut acceptor = Challenge::acceptor(key).unwrap();
         acceptor.feed(&preamble).unwrap();
         assert_eq!(acceptor.feed(&proof), Err(Refusal::Secret), "the proof was for other nonces");
+        assert!(dialer.wanted() > 0 && acceptor.wanted() > 0, "who is refused has not passed");
     }
 
     #[test]

@@ -143,6 +143,11 @@ impl Inbox {
         Ok(Some(&self.bytes[self.start - length..self.start]))
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     #[cfg(test)]
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);

@@ -1,7 +1,11 @@
 //! Whole jobs, their ranks played by threads.
 
+use super::door::Door;
+use super::message::Answer;
 use super::rendezvous::hex;
 use super::secret::{Challenge, random};
+use super::socket::{Listener, wait};
+use super::wire::write_all;
 use super::world::handle_name;
 use super::*;
 use crate::error::{Error, ErrorKind, Result};
@@ -433,6 +437,30 @@ fn strangers_at_the_meeting_point_hold_nobody_up() {
         let others = environment.join_some(&[1, 2], 3, soon());
         assert!(others.iter().all(|world| world.is_ok()), "{others:?}");
         host.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_welcome_among_ranks_that_do_not_exist_is_refused() {
+    let port = free_port();
+    let environment = Environment::tcp(port);
+    let key = environment.job(0, 2).secret.unwrap();
+    let listener = Listener::bind_tcp(([127, 0, 0, 1], port).into()).unwrap();
+    thread::scope(|scope| {
+        let rank = scope.spawn(|| environment.join(1, 2, soon()).unwrap_err());
+        let mut door = Door::new(vec![listener], key);
+        let stream = loop {
+            let mut watches = Vec::new();
+            door.watch(&mut watches);
+            wait(&mut watches, Some(soon())).unwrap();
+            if let Some((stream, _)) = door.serve(&watches, Instant::now()).unwrap().pop() {
+                break stream;
+            }
+        };
+        let neighbours = vec![(7, stream.local_address().unwrap())];
+        write_all(&stream, &Answer::Welcome { nonce: [1; 32], neighbours }.encode(), soon()).unwrap();
+        let error = rank.join().unwrap();
+        assert_eq!((error.kind(), error.peer()), (ErrorKind::Rendezvous, Some(0)), "{error}");
     });
 }
 

@@ -208,15 +208,15 @@ fn processors() -> usize {
 }
 
 /// What every rank tells every other before anything is chosen.
-#[derive(Serialize, Deserialize)]
-struct Hello {
-    version: String,
-    algorithm: Option<String>,
-    transport: Option<TransportKind>,
-    require: Option<TransportKind>,
-    shm_bytes: Option<usize>,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) version: String,
+    pub(super) algorithm: Option<String>,
+    pub(super) transport: Option<TransportKind>,
+    pub(super) require: Option<TransportKind>,
+    pub(super) shm_bytes: Option<usize>,
     /// That the rank may use; rank 0's number counts.
-    processors: usize,
+    pub(super) processors: usize,
 }
 
 impl Hello {
@@ -231,17 +231,25 @@ impl Hello {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("plain fields")
     }
 
-    fn decode(rank: Rank, bytes: &[u8]) -> Result<Hello> {
+    pub(super) fn decode(rank: Rank, bytes: &[u8]) -> Result<Hello> {
         serde_json::from_slice(bytes).map_err(|cause| {
-            Error::new(ErrorKind::Rendezvous, format!("rank {rank} speaks another language: {cause}"))
-                .with_peer(rank)
-                .remedy("run the same version of the library on every rank")
+            Error::new(
+                ErrorKind::Rendezvous,
+                format!("rank {rank} speaks another language: {}", excerpt(&cause.to_string())),
+            )
+            .with_peer(rank)
+            .remedy("run the same version of the library on every rank")
         })
     }
+}
+
+/// What another rank wrote, as far as it belongs into a sentence of ours.
+fn excerpt(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
 /// Every rank must run the same version: plans of others need not match ours.
@@ -250,7 +258,11 @@ fn agree(hellos: &[Hello]) -> Result<()> {
         None => Ok(()),
         Some((rank, hello)) => Err(Error::new(
             ErrorKind::Rendezvous,
-            format!("rank {rank} runs version {} and rank 0 version {}", hello.version, hellos[0].version),
+            format!(
+                "rank {rank} runs version {} and rank 0 version {}",
+                excerpt(&hello.version),
+                excerpt(&hellos[0].version)
+            ),
         )
         .with_peer(rank)
         .remedy("run the same version of the library on every rank")),

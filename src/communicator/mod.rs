@@ -10,6 +10,8 @@ mod diagnostics;
 mod engine;
 mod handle;
 mod point_to_point;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod scope;
 mod settings;
 #[cfg(test)]

@@ -69,11 +69,20 @@ const KINDS: [ErrorKind; 11] = [
     ErrorKind::Plan,
 ];
 
+/// Longest message and name of an operation that are handed on, in bytes; as JSON they fit into a payload however they are escaped.
+const MAX_MESSAGE_BYTES: usize = 4096;
+const MAX_OPERATION_BYTES: usize = 256;
+
+fn cut(mut text: String, max_bytes: usize) -> String {
+    text.truncate(text.floor_char_boundary(max_bytes));
+    text
+}
+
 impl Failure {
     pub fn of(error: &Error, rank: Rank) -> Failure {
         Failure {
             kind: error.kind().name().to_owned(),
-            message: error.message().to_owned(),
+            message: cut(error.message().to_owned(), MAX_MESSAGE_BYTES),
             peer: error.peer().or(Some(rank)),
             operation: error.operation().map(str::to_owned).zip(error.sequence()),
         }
@@ -82,8 +91,7 @@ impl Failure {
     /// The error as a rank returns it that only heard of it.
     pub fn into_error(self, from: Rank) -> Error {
         let kind = KINDS.into_iter().find(|kind| kind.name() == self.kind).unwrap_or(ErrorKind::Aborted);
-        let mut message = self.message;
-        message.truncate(message.floor_char_boundary(4096));
+        let message = cut(self.message, MAX_MESSAGE_BYTES);
         let message = match kind {
             // These speak of the whole communicator and name the rank to blame; others are the affair of the rank that failed.
             ErrorKind::Timeout | ErrorKind::PeerLost | ErrorKind::Mismatch | ErrorKind::Aborted => message,
@@ -94,7 +102,7 @@ impl Failure {
             error = error.with_peer(peer);
         }
         if let Some((operation, sequence)) = self.operation {
-            error = error.in_operation(operation, sequence);
+            error = error.in_operation(cut(operation, MAX_OPERATION_BYTES), sequence);
         }
         error
     }
@@ -145,5 +153,12 @@ mod tests {
         let heard = Failure::of(&error, 1).into_error(1);
         assert!(heard.is_timeout() && heard.peer() == Some(3) && heard.sequence() == Some(9));
         assert_eq!(Frame::decode(b"\xff{}"), None);
+    }
+
+    #[test]
+    fn the_longest_failure_still_fits_into_a_payload() {
+        let error = Error::new(ErrorKind::Mismatch, "\u{1}".repeat(1 << 20));
+        let frame = Frame::Failed { error: Failure::of(&error, 1) };
+        assert!(frame.encode(u64::MAX).len() <= crate::bootstrap::MAX_PAYLOAD_BYTES);
     }
 }

@@ -6,6 +6,8 @@
 
 mod frame;
 mod mismatch;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 pub mod recorder;
 
 use crate::bootstrap::World;

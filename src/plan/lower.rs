@@ -163,6 +163,8 @@ impl Lowering<'_> {
             for step in steps {
                 match step {
                     Step::Move(one) => self.lower_move(one, 0),
+                    // Not even four billion rounds of nothing take time.
+                    Step::Repeat { body, .. } if body.is_empty() => {}
                     Step::Repeat { count, body } => {
                         for round in 0..*count {
                             body.iter().for_each(|one| self.lower_move(one, round));

@@ -25,6 +25,8 @@ pub mod chunk;
 pub mod cost;
 pub mod lower;
 pub mod price;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 pub mod simulate;
 pub mod text;
 

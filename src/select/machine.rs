@@ -35,9 +35,30 @@ pub struct Machine<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub candidates: Vec<Candidate>,
-    pub bottleneck: Bottleneck,
-    /// What binds, in words.
-    pub binding: String,
+}
+
+impl Answer {
+    pub fn chosen(&self) -> &Candidate {
+        &self.candidates[0]
+    }
+
+    /// Makes the named one the choice; the others are told why they are not.
+    ///
+    /// # Errors
+    /// If it does not fit; the error is its reason.
+    pub fn take(&mut self, name: &str, why: &str) -> std::result::Result<(), String> {
+        let place = self.candidates.iter().position(|one| one.name == name);
+        let place = place.ok_or_else(|| format!("there is no algorithm {name}"))?;
+        if self.candidates[place].time_us.is_none() {
+            let reason = self.candidates[place].rejected.clone().unwrap_or_default();
+            return Err(format!("{name} {reason}"));
+        }
+        self.candidates[..=place].rotate_right(1);
+        for other in &mut self.candidates[1..] {
+            other.rejected.get_or_insert_with(|| why.to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// One algorithm with the tiles that make it cheapest.
@@ -60,6 +81,7 @@ impl Priced {
             time_us: price.map(|price| price.total_ns() / 1e3),
             latency_us: price.map(|price| price.latency_ns / 1e3),
             bandwidth_us: price.map(|price| price.bandwidth_ns / 1e3),
+            bottleneck: price.map(|price| price.bottleneck),
             rejected: self.price.err(),
         }
     }
@@ -77,32 +99,37 @@ impl<'a> Machine<'a> {
     pub fn explain(&self, question: Question) -> Result<Answer> {
         let mut priced = self.priced(question);
         priced.sort_by(|a, b| a.total_ns().total_cmp(&b.total_ns()));
-        let Some(Ok(chosen)) = priced.first().map(|one| one.price.clone()) else {
+        if priced.first().is_none_or(|one| one.price.is_err()) {
             let (collective, ranks) = (question.collective, self.ranks);
             return Err(Error::new(ErrorKind::Plan, format!("no algorithm serves {collective} among {ranks} ranks")));
-        };
-        let binding = self.binding(chosen.bottleneck);
-        Ok(Answer {
-            candidates: priced.into_iter().map(Priced::candidate).collect(),
-            bottleneck: chosen.bottleneck,
-            binding,
-        })
+        }
+        Ok(Answer { candidates: priced.into_iter().map(Priced::candidate).collect() })
     }
 
-    /// Proves a candidate's plan, as the library would before it runs it.
+    /// Proves the first candidate whose proof does not take long, and makes it the choice; those before it are told why they are not.
     ///
     /// # Errors
-    /// If its proof would take long, or finds a flaw.
-    pub fn prove(&self, question: Question, candidate: &Candidate) -> Result<Checked> {
-        let one = algorithm::find(&candidate.name)?;
-        let problem = Problem { tiles: candidate.tiles, ..self.problem(question) };
-        let needs_ns = proof_ns(one, &problem);
-        if needs_ns > PROOF_LIMIT_NS {
-            let (name, seconds) = (one.name(), needs_ns / 1e9);
-            let what = format!("{name} among {} ranks was not proved: it would take about {seconds:.0} s", self.ranks);
-            return Err(Error::new(ErrorKind::Plan, what).remedy("take fewer ranks"));
+    /// If a plan has a flaw, or no candidate can be proved.
+    pub fn prove(&self, question: Question, answer: &mut Answer) -> Result<Checked> {
+        let mut passed_over = None;
+        for index in 0..answer.candidates.len() {
+            let candidate = &answer.candidates[index];
+            if candidate.time_us.is_none() {
+                break;
+            }
+            let one = algorithm::find(&candidate.name)?;
+            let problem = Problem { tiles: candidate.tiles, ..self.problem(question) };
+            let needs_ns = proof_ns(one, &problem);
+            if needs_ns <= PROOF_LIMIT_NS {
+                answer.candidates[..=index].rotate_right(1);
+                return Selector::prove(one.name(), problem);
+            }
+            let why = format!("its proof among {} ranks would take about {:.0} s", self.ranks, needs_ns / 1e9);
+            passed_over.get_or_insert_with(|| format!("{}: {why}", candidate.name));
+            answer.candidates[index].rejected = Some(why);
         }
-        Selector::prove(one.name(), problem)
+        let why = passed_over.unwrap_or_else(|| "no algorithm fits".to_owned());
+        Err(Error::new(ErrorKind::Plan, format!("no plan was proved: {why}")).remedy("take fewer GPUs"))
     }
 
     /// The sizes at which the choice changes, from 1 KiB to 16 GiB: each with the algorithm that is taken from there on.
@@ -166,7 +193,8 @@ impl<'a> Machine<'a> {
         by_tiles.min_by(|a, b| a.total_ns().total_cmp(&b.total_ns())).expect("one tile fits")
     }
 
-    fn binding(&self, bottleneck: Bottleneck) -> String {
+    /// What a bottleneck is on this machine, in words.
+    pub fn binding(&self, bottleneck: Bottleneck) -> String {
         let rate = |port: &Option<crate::plan::price::Port>| {
             port.as_ref().map_or(String::new(), |port| format!(" ({:.0} GB/s each way)", port.bytes_per_s / 1e9))
         };

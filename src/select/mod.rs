@@ -10,6 +10,7 @@ use crate::algorithm::{self, Algorithm};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::check::{Checked, check};
 use crate::plan::cost::{self, Price, Work};
+use crate::plan::price::Bottleneck;
 use crate::plan::{Move, Operand, Problem, Program, Step};
 use crate::topology::host::Constants;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,8 @@ pub struct Candidate {
     pub time_us: Option<f64>,
     pub latency_us: Option<f64>,
     pub bandwidth_us: Option<f64>,
+    /// What takes most of its time; None where it does not fit, and on hosts, where ports are not told apart.
+    pub bottleneck: Option<Bottleneck>,
     /// Why it was not taken: its reason, or None for a price that is merely higher and for the chosen one.
     pub rejected: Option<String>,
 }
@@ -191,6 +194,7 @@ impl Priced {
             time_us: self.price.map(|price| price.total_ns() / 1e3),
             latency_us: self.price.map(|price| price.latency_ns / 1e3),
             bandwidth_us: self.price.map(|price| price.bandwidth_ns / 1e3),
+            bottleneck: None,
             rejected: self.rejected,
         }
     }
@@ -268,6 +272,7 @@ mod tests {
             time_us: Some(1.0),
             latency_us: None,
             bandwidth_us: None,
+            bottleneck: None,
             rejected: None,
         };
         let mut candidates = ["ring", "recursive_doubling", "one_shot"].map(named);

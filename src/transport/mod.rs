@@ -19,6 +19,8 @@ mod flow;
 pub mod memory;
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 pub mod ring;
 #[cfg(test)]
 mod stress;

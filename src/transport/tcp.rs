@@ -30,7 +30,7 @@ pub(super) fn encode(head: Head, number: u64, len: usize) -> [u8; HEADER] {
 }
 
 /// What a header says, if it is the one that is due.
-fn decode(bytes: &[u8; HEADER], number: u64) -> Option<(Head, usize)> {
+pub(super) fn decode(bytes: &[u8; HEADER], number: u64) -> Option<(Head, usize)> {
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
     let half = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
     let len = usize::try_from(word(24)).ok()?;

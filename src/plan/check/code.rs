@@ -1,6 +1,7 @@
 //! All ranks' programs as flat tables, with lanes and channels numbered through, so that a million moves fit and run fast.
 
 use super::flaw::{Flaw, Inside, Link, Place};
+use super::limits::Limits;
 use super::rules;
 use crate::plan::chunk::{ChunkId, Grid};
 use crate::plan::{self, Buffer, Plan, Reduction};
@@ -13,11 +14,6 @@ pub(super) type ChannelId = u32;
 
 /// No lane.
 pub(super) const NO_LANE: LaneId = u32::MAX;
-
-const MAX_RANKS: usize = 1 << 20;
-const MAX_CHUNKS: u64 = 1 << 25;
-const MAX_MOVES: u64 = 1 << 26;
-const MAX_WORK: u64 = 1 << 31;
 
 /// A local span, or the channel of a peer.
 #[derive(Clone, Copy)]
@@ -69,6 +65,7 @@ pub(super) struct Channel {
 }
 
 pub(super) struct Code {
+    pub(super) limits: Limits,
     pub(super) grid: Grid,
     pub(super) uneven: bool,
     operands: Vec<Operand>,
@@ -85,8 +82,8 @@ pub(super) struct Code {
 
 impl Code {
     /// Reads every rank's program and applies the rules that one step must keep by itself.
-    pub(super) fn new(plan: &Plan) -> Result<Code, Flaw> {
-        let mut builder = Builder::new(plan)?;
+    pub(super) fn new(plan: &Plan, limits: &Limits) -> Result<Code, Flaw> {
+        let mut builder = Builder::new(plan, limits)?;
         for rank in 0..plan.problem.ranks {
             builder.rank(rank, plan.program(rank))?;
         }
@@ -142,9 +139,10 @@ struct Builder {
 }
 
 impl Builder {
-    fn new(plan: &Plan) -> Result<Builder, Flaw> {
-        check_problem(plan)?;
+    fn new(plan: &Plan, limits: &Limits) -> Result<Builder, Flaw> {
+        check_problem(plan, limits)?;
         let code = Code {
+            limits: *limits,
             grid: plan.grid(),
             uneven: plan.problem.uneven,
             operands: Vec::new(),
@@ -165,7 +163,7 @@ impl Builder {
         rules::check_scratch(&grid, self.code.uneven, rank, &program.scratch)?;
         let own = [Buffer::Input, Buffer::Output].map(|buffer| u64::from(grid.chunks(rank, buffer)));
         self.chunks += own[0] + own[1] + program.scratch.len() as u64;
-        bound("chunks of memory", self.chunks, MAX_CHUNKS)?;
+        bound("chunks of memory", self.chunks, self.code.limits.chunks)?;
         let first_lane = self.code.lanes.len() as LaneId;
         for (number, steps) in program.lanes.iter().enumerate() {
             let start = self.code.steps.len() as u32;
@@ -188,7 +186,7 @@ impl Builder {
             plan::Step::Repeat { count, body } => (*count, body.as_slice(), true),
         };
         self.move_count += u64::from(rounds) * moves.len() as u64;
-        bound("moves", self.move_count, MAX_MOVES)?;
+        bound("moves", self.move_count, self.code.limits.moves)?;
         for (index, one) in moves.iter().enumerate() {
             let inside = is_repeat.then_some(Inside { round: 0, index: index as u32 });
             self.one_move(Place { inside, ..at }, scratch, one, rounds)?;
@@ -200,7 +198,7 @@ impl Builder {
     fn one_move(&mut self, at: Place, scratch: &[ChunkId], one: &plan::Move, rounds: u32) -> Result<(), Flaw> {
         for operand in one.sources.iter().chain(&one.destinations) {
             self.work += u64::from(rounds) * u64::from(operand_len(operand));
-            bound("chunks to move", self.work, MAX_WORK)?;
+            bound("chunks to move", self.work, self.code.limits.work)?;
         }
         let context = rules::Context { grid: &self.code.grid, uneven: self.code.uneven, scratch };
         let len = rules::check_move(&context, at, one, rounds)?;
@@ -275,13 +273,13 @@ fn operand_len(operand: &plan::Operand) -> u32 {
     }
 }
 
-fn check_problem(plan: &Plan) -> Result<(), Flaw> {
+fn check_problem(plan: &Plan, limits: &Limits) -> Result<(), Flaw> {
     let problem = &plan.problem;
     let wrong = |what| Err(Flaw::Problem { what });
     if problem.ranks == 0 {
         return wrong("the plan is for no ranks");
     }
-    bound("ranks", problem.ranks as u64, MAX_RANKS as u64)?;
+    bound("ranks", problem.ranks as u64, limits.ranks)?;
     if problem.root >= problem.ranks {
         return wrong("the plan's root is not among its ranks");
     }
@@ -299,9 +297,9 @@ fn check_problem(plan: &Plan) -> Result<(), Flaw> {
     };
     // Also keeps every chunk id, that of an all-to-all included, within 32 bits.
     let chunks = blocks.saturating_mul(u64::from(problem.tiles)).saturating_mul(problem.ranks as u64);
-    bound("chunks of memory", chunks, MAX_CHUNKS)
+    bound("chunks of memory", chunks, limits.chunks)
 }
 
-fn bound(what: &'static str, count: u64, limit: u64) -> Result<(), Flaw> {
+pub(super) fn bound(what: &'static str, count: u64, limit: u64) -> Result<(), Flaw> {
     if count <= limit { Ok(()) } else { Err(Flaw::TooLarge { what, limit }) }
 }

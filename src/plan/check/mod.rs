@@ -22,6 +22,7 @@
 
 mod code;
 mod flaw;
+mod limits;
 pub mod lowered;
 mod memory;
 mod outcome;
@@ -41,6 +42,7 @@ use super::chunk::ChunkId;
 use super::{Buffer, Order, Plan, Promise};
 use crate::types::Rank;
 use code::Code;
+pub(crate) use limits::Limits;
 use std::sync::Arc;
 use value::{Value, Values};
 
@@ -113,8 +115,13 @@ impl std::fmt::Debug for Proof {
 /// # Errors
 /// The first [`Flaw`] found; [`Flaw::TooLarge`] for a plan whose proof would not fit in memory.
 pub fn check(plan: &Plan) -> Result<Checked, Flaw> {
-    let code = Code::new(plan)?;
-    let mut values = Values::new(&code.grid);
+    check_within(plan, &Limits::FULL)
+}
+
+/// [`check`] of plans up to some size.
+pub(crate) fn check_within(plan: &Plan, limits: &Limits) -> Result<Checked, Flaw> {
+    let code = Code::new(plan, limits)?;
+    let mut values = Values::new(&code.grid, limits);
     let (memory, tally) = run::run(&code, &mut values, false)?;
     outcome::check(&code, &values, &memory)?;
     let outputs = outcome::outputs(&code, &memory);

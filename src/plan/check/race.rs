@@ -12,10 +12,11 @@
 //! Clocks are kept for the present of each lane and for messages under way, so memory is the square of the lanes; plans in
 //! which every rank has a single lane need none of it.
 
-use super::code::{Code, LaneId};
+use super::code::{Code, LaneId, bound};
+use super::flaw::Flaw;
+use super::limits::Limits;
 use crate::types::Rank;
 
-pub(super) const MAX_CLOCK_CELLS: usize = 1 << 27;
 const NONE: u32 = u32::MAX;
 
 /// One access to one cell.
@@ -43,7 +44,10 @@ struct Reads {
 }
 
 pub(super) struct Races {
+    limits: Limits,
     lanes: usize,
+    /// Cells of clocks that were looked at.
+    work: u64,
     /// A row per lane.
     clocks: Vec<u32>,
     numbers: Vec<u32>,
@@ -58,20 +62,17 @@ pub(super) struct Races {
     free_read: u32,
 }
 
-/// There are too many lanes or messages to keep their clocks.
-pub(super) struct TooManyClocks;
-
 impl Races {
     /// `None` if there is nothing to watch: no rank has a second lane.
-    pub(super) fn new(code: &Code, cells: usize) -> Result<Option<Races>, TooManyClocks> {
+    pub(super) fn new(code: &Code, cells: usize) -> Result<Option<Races>, Flaw> {
         if !(0..code.lanes_of.len()).any(|rank: Rank| code.has_many_lanes(rank)) {
             return Ok(None);
         }
         let lanes = code.lanes.len();
-        if lanes.saturating_mul(lanes) > MAX_CLOCK_CELLS {
-            return Err(TooManyClocks);
-        }
+        bound_clocks(lanes.saturating_mul(lanes), &code.limits)?;
         Ok(Some(Races {
+            limits: code.limits,
+            work: 0,
             lanes,
             clocks: vec![0; lanes * lanes],
             numbers: vec![0; lanes],
@@ -86,17 +87,22 @@ impl Races {
     }
 
     /// The lane goes on to its next move.
-    pub(super) fn begin(&mut self, lane: LaneId) {
+    pub(super) fn begin(&mut self, lane: LaneId) -> Result<(), Flaw> {
+        bound("steps of clocks to compare", self.work, self.limits.clock_work)?;
+        bound("reads to keep in mind", self.reads.len() as u64, self.limits.reads)?;
+        self.work += self.lanes as u64;
         let row = lane as usize * self.lanes;
         for known in &mut self.clocks[row..row + self.lanes] {
             *known |= 1;
         }
         self.numbers[lane as usize] += 1;
         self.clocks[row + lane as usize] = self.numbers[lane as usize] * 2;
+        Ok(())
     }
 
     /// The lane's present move takes a message that was sent at `snapshot`.
     pub(super) fn join(&mut self, lane: LaneId, snapshot: u32) {
+        self.work += self.lanes as u64;
         let row = &mut self.clocks[lane as usize * self.lanes..][..self.lanes];
         let sent = &self.snapshots[snapshot as usize * self.lanes..][..self.lanes];
         for (known, &more) in row.iter_mut().zip(sent) {
@@ -105,7 +111,8 @@ impl Races {
     }
 
     /// The lane's clock, for `users` messages.
-    pub(super) fn snapshot(&mut self, lane: LaneId, users: u32) -> Result<u32, TooManyClocks> {
+    pub(super) fn snapshot(&mut self, lane: LaneId, users: u32) -> Result<u32, Flaw> {
+        self.work += self.lanes as u64;
         let row = lane as usize * self.lanes;
         let clock = &self.clocks[row..row + self.lanes];
         if let Some(snapshot) = self.free.pop() {
@@ -113,9 +120,7 @@ impl Races {
             self.users[snapshot as usize] = users;
             return Ok(snapshot);
         }
-        if self.snapshots.len() + self.lanes > MAX_CLOCK_CELLS {
-            return Err(TooManyClocks);
-        }
+        bound_clocks(self.snapshots.len() + self.lanes, &self.limits)?;
         self.snapshots.extend_from_slice(clock);
         self.users.push(users);
         Ok(self.users.len() as u32 - 1)
@@ -207,4 +212,8 @@ impl Races {
             self.first_read[cell] = slot;
         }
     }
+}
+
+fn bound_clocks(cells: usize, limits: &Limits) -> Result<(), Flaw> {
+    bound("clocks of lanes and messages side by side", cells as u64, limits.clock_cells)
 }

@@ -13,7 +13,7 @@ mod execute;
 use super::code::{ChannelId, Code, LaneId, Move, Operand};
 use super::flaw::{Flaw, Place};
 use super::memory::Memory;
-use super::race::{self, Races};
+use super::race::Races;
 use super::stuck;
 use super::tally::Tally;
 use super::value::{Value, Values};
@@ -109,7 +109,7 @@ pub(super) fn run(code: &Code, values: &mut Values, in_place: bool) -> Result<(M
 impl<'a> Run<'a> {
     fn new(code: &'a Code, values: &'a mut Values, in_place: bool) -> Result<Run<'a>, Flaw> {
         let memory = Memory::new(code, values, in_place);
-        let races = Races::new(code, memory.values.len()).map_err(|_| too_many_clocks())?;
+        let races = Races::new(code, memory.values.len())?;
         let queue = Queue { head: NONE, tail: NONE, taker_is_ready: false };
         let mut run = Run {
             code,
@@ -375,8 +375,4 @@ pub(super) fn peers(operands: &[Operand]) -> impl Iterator<Item = ChannelId> {
         Operand::Peer(channel) => Some(*channel),
         Operand::Local(_) => None,
     })
-}
-
-fn too_many_clocks() -> Flaw {
-    Flaw::TooLarge { what: "lanes and messages side by side", limit: race::MAX_CLOCK_CELLS as u64 }
 }

@@ -3,6 +3,7 @@
 //! Equal folds are one node (hash-consing), so that two ranks hold bit-equal results exactly if they hold the same node.
 //! A node knows the set of ranks that contributed to it.
 
+use super::limits::Limits;
 use crate::plan::chunk::{ChunkId, Grid};
 use crate::plan::{Buffer, Order, Reduction};
 use crate::types::{Collective, Rank};
@@ -14,7 +15,6 @@ pub(super) type Value = u32;
 pub(super) const NOTHING: Value = u32::MAX;
 
 const EMPTY: u32 = u32::MAX;
-pub(super) const MAX_SET_WORDS: usize = 1 << 26;
 
 /// Why values can't be folded.
 pub(super) enum Clash {
@@ -34,6 +34,9 @@ struct Fold {
     is_final: bool,
 }
 
+/// What a fold takes beside its set and its children, in words of 8 bytes: itself, and up to four places in the table.
+const FOLD_WORDS: usize = size_of::<Fold>() / 8 + 2;
+
 /// All values of one plan. Ids below `leaves` are inputs, the rest are folds in the order of their making.
 pub(super) struct Values {
     ranks: u32,
@@ -51,10 +54,11 @@ pub(super) struct Values {
     /// Open addressing over `folds`.
     table: Vec<u32>,
     union: Vec<u64>,
+    words_left: usize,
 }
 
 impl Values {
-    pub(super) fn new(grid: &Grid) -> Values {
+    pub(super) fn new(grid: &Grid, limits: &Limits) -> Values {
         let origin = matches!(grid.collective, Collective::Broadcast | Collective::Scatter).then_some(grid.root);
         let inputs_per_rank = grid.chunks(origin.unwrap_or(0), Buffer::Input);
         let words = (grid.ranks as usize).div_ceil(64);
@@ -70,6 +74,7 @@ impl Values {
             words,
             table: vec![EMPTY; 1024],
             union: vec![0; words],
+            words_left: limits.fold_words as usize,
         }
     }
 
@@ -140,9 +145,13 @@ impl Values {
         }
         let depth =
             1 + children.iter().filter_map(|&child| self.as_fold(child)).map(|fold| fold.depth).max().unwrap_or(0);
-        if self.sets.len() + self.words > MAX_SET_WORDS || (!self.idempotent && depth > self.ranks + 8) {
+        let Some(words_left) = self.words_left.checked_sub(self.words + children.len().div_ceil(2) + FOLD_WORDS) else {
+            return Err(Clash::TooMany);
+        };
+        if !self.idempotent && depth > self.ranks + 8 {
             return Err(Clash::TooMany);
         }
+        self.words_left = words_left;
         let fold = self.folds.len() as u32;
         self.table[slot] = fold;
         self.folds.push(Fold {

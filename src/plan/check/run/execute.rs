@@ -1,11 +1,12 @@
 //! What a move does to memory and messages, once the schedule lets it.
 
-use super::{Message, NONE, Progress, Run, peers, too_many_clocks};
+use super::{Message, NONE, Progress, Run, peers};
 use crate::plan::Span;
+use crate::plan::check::code::bound;
 use crate::plan::check::code::{LaneId, NO_LANE, Operand};
 use crate::plan::check::flaw::{Flaw, Place, Spot};
 use crate::plan::check::race::{Access, Races};
-use crate::plan::check::value::{Clash, MAX_SET_WORDS, NOTHING};
+use crate::plan::check::value::{Clash, NOTHING};
 
 /// Where the values of an operand are.
 #[derive(Clone, Copy)]
@@ -19,7 +20,7 @@ impl Run<'_> {
     pub(super) fn begin(&mut self, lane: LaneId) -> Result<(), Flaw> {
         let (step, _, round) = self.present(lane);
         if let Some(races) = &mut self.races {
-            races.begin(lane);
+            races.begin(lane)?;
         }
         for channel in peers(self.code.sources(step)) {
             let message = &self.messages[self.queues[channel as usize].head as usize];
@@ -96,7 +97,7 @@ impl Run<'_> {
             self.parts.extend(self.origins.iter().map(|origin| value(origin, index)));
             match self.values.fold(reduction, &self.parts) {
                 Ok(value) => self.result.push(value),
-                Err(clash) => return Err(clash_flaw(clash, self.place(lane))),
+                Err(clash) => return Err(clash_flaw(clash, self.place(lane), self.code.limits.fold_words)),
             }
         }
         Ok(())
@@ -221,14 +222,14 @@ impl Run<'_> {
         let mut snapshot = NONE;
         if let Some(races) = &mut self.races {
             let users = peers(destinations).count() as u32;
-            snapshot = races.snapshot(lane, users).map_err(|_| too_many_clocks())?;
+            snapshot = races.snapshot(lane, users)?;
         }
         let Progress { completed: number, hops, .. } = self.lanes[lane as usize];
         self.tally.hops = self.tally.hops.max(hops + 1);
         for channel in peers(destinations) {
             let message =
                 Message { next: NONE, sender: lane, step: step_number, round, number, cells, hops: hops + 1, snapshot };
-            let message = self.new_message(message);
+            let message = self.new_message(message)?;
             let queue = &mut self.queues[channel as usize];
             match queue.tail {
                 NONE => queue.head = message,
@@ -243,15 +244,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn new_message(&mut self, message: Message) -> u32 {
+    fn new_message(&mut self, message: Message) -> Result<u32, Flaw> {
         if self.free_message == NONE {
             self.messages.push(message);
-            return self.messages.len() as u32 - 1;
+            bound("messages under way", self.messages.len() as u64, self.code.limits.messages)?;
+            return Ok(self.messages.len() as u32 - 1);
         }
         let slot = self.free_message;
         self.free_message = self.messages[slot as usize].next;
         self.messages[slot as usize] = message;
-        slot
+        Ok(slot)
     }
 }
 
@@ -259,12 +261,12 @@ fn spot(span: &Span, round: u32, index: u32) -> Spot {
     Spot { buffer: span.buffer, index: span.start + round * span.stride + index }
 }
 
-fn clash_flaw(clash: Clash, at: Place) -> Flaw {
+fn clash_flaw(clash: Clash, at: Place, limit: u64) -> Flaw {
     match clash {
         Clash::Chunks(one, other) => Flaw::ChunksMixed { at, one, other },
         Clash::Twice(rank) => Flaw::CountedTwice { at, rank },
         Clash::Final => Flaw::FoldsFinal { at },
         Clash::FinalWithout(missing) => Flaw::FinalTooEarly { at, missing },
-        Clash::TooMany => Flaw::TooLarge { what: "contributions in folds", limit: MAX_SET_WORDS as u64 },
+        Clash::TooMany => Flaw::TooLarge { what: "words of memory for what is folded", limit },
     }
 }
