@@ -3,7 +3,7 @@
 use super::call::{Call, fingerprint};
 use super::diagnostics::Diagnostics;
 use super::settings::Patience;
-use crate::control::{Control, describe_mismatch};
+use crate::control::{Control, Line, describe_mismatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::links::{Hope, Links};
 use crate::exec::run::{Memory, Runner, Standing};
@@ -19,10 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ticket::Ticket;
-use super::waiting::Waiting;
+use super::waiting::{Waiting, left_early};
 
 /// How much longer than an operation a connection for it may take: the operation's own timeout, which says more, comes first.
 const CONNECT_GRACE: Duration = Duration::from_secs(1);
+
+/// How often whoever looks for the root of an error looks at most.
+const MAX_PAUSE: Duration = Duration::from_millis(20);
 
 /// Calls of different shapes that stay prepared; the one that was not used for longest makes room.
 const PREPARED: usize = 256;
@@ -207,9 +210,9 @@ impl Engine {
         // Connecting may have to wait for peers: from here on they can see what this rank is about to do.
         let sequence = self.sequence + 1;
         self.control.recorder.enter(sequence, text, fingerprint(digest, sequence));
-        let (control, waiting) = (self.control.clone(), RefCell::new(Waiting::new(timeout, &self.control.clock)));
+        let (control, waiting) = (self.control.clone(), RefCell::new(Waiting::new(timeout, &self.control)));
         let hopeless = |peer| {
-            let standing = || Standing { waits_for: vec![peer], ..Standing::default() };
+            let standing = || Standing::connecting(peer);
             let look = || waiting.borrow_mut().look_around(&control, sequence, standing).err();
             control.failure().or_else(look)
         };
@@ -226,6 +229,8 @@ impl Engine {
         element_bytes: usize,
         hope: &Hope<'_>,
     ) -> Result<Runner> {
+        let names = lowered.inboxes.iter().chain(lowered.outboxes.iter().map(|(name, _)| name));
+        self.links.connect(names.copied(), hope)?;
         let inboxes = lowered.inboxes.iter().map(|name| self.links.open_inbox(*name, hope)).collect::<Result<_>>()?;
         let outboxes =
             lowered.outboxes.iter().map(|(name, _)| self.links.open_outbox(*name, hope)).collect::<Result<_>>()?;
@@ -265,7 +270,7 @@ impl Engine {
                 Err(error) => return Err(self.end_in_error(shape, sequence, error)),
             }
         }
-        let mut waiting = Waiting::new(timeout, &self.control.clock);
+        let mut waiting = Waiting::new(timeout, &self.control);
         loop {
             match self.wait_once(shape, sequence, &mut waiting) {
                 Ok(true) => {
@@ -311,32 +316,42 @@ impl Engine {
     /// What the data path saw is often a consequence: a mismatch of two ranks says little of the others, a closed connection
     /// or a loan taken back has its reason elsewhere. Waits a moment for the control plane to know better.
     fn root_cause(&mut self, error: Error, sequence: u64) -> Error {
+        let pace = self.control.pace();
         let patience = match error.kind() {
-            ErrorKind::Mismatch => Duration::from_millis(300),
-            ErrorKind::PeerLost | ErrorKind::Aborted => Duration::from_millis(500),
+            ErrorKind::Mismatch => Duration::from_millis(300) + pace,
+            ErrorKind::PeerLost | ErrorKind::Aborted => Duration::from_millis(500) + pace,
             _ => return error,
         };
         let deadline = self.control.clock.now() + patience;
-        self.control.ask(sequence);
+        let mut pause = Duration::from_millis(2);
         loop {
+            self.control.ask(sequence, pace);
             if let Some(known) = self.control.failure() {
                 return known;
             }
-            let lines = self.control.lines(sequence);
-            let complete = lines.iter().all(|peer| peer.line.as_ref().is_some_and(|line| line.entered >= sequence));
             let late = self.control.clock.now() >= deadline;
             if error.is_mismatch()
-                && (complete || late)
-                && let Some(mismatch) = describe_mismatch(sequence, &lines)
+                && let Some(mismatch) = self.known_mismatch(sequence, late)
             {
                 return mismatch;
+            }
+            if let Some(gone) = error.peer().filter(|peer| error.is_peer_lost() && self.control.has_left(*peer)) {
+                return left_early(gone, "its part of this call is missing");
             }
             if late {
                 return error;
             }
-            self.control.clock.sleep(Duration::from_millis(2));
-            self.control.ask(sequence);
+            self.control.clock.sleep(pause);
+            pause = (2 * pause).min(MAX_PAUSE);
         }
+    }
+
+    /// The mismatch at this call, once all ranks are known to have entered it, or as far as it is known when it is late.
+    fn known_mismatch(&self, sequence: u64, late: bool) -> Option<Error> {
+        let lines = self.control.lines(sequence);
+        let has_entered = |line: &Line| line.left || line.entered >= sequence;
+        let complete = lines.iter().all(|peer| peer.line.as_deref().is_some_and(has_entered));
+        if complete || late { describe_mismatch(sequence, &lines) } else { None }
     }
 
     /// The error of a call that could not begin.
@@ -367,7 +382,7 @@ impl Engine {
                             let memory = self.queue[0].memory;
                             // SAFETY: whoever started the operation vouched for its memory.
                             let sequence = unsafe { self.begin(shape, memory) };
-                            Running { shape, sequence, waiting: Waiting::new(timeout, &self.control.clock) }
+                            Running { shape, sequence, waiting: Waiting::new(timeout, &self.control) }
                         }
                         Err(error) => {
                             self.resolve_front(Err(error));
@@ -450,6 +465,7 @@ impl Engine {
                 self.resolve_front(Err(error));
             }
         }
+        self.links.hang_up();
         self.control.leave();
     }
 }

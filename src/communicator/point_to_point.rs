@@ -168,6 +168,8 @@ impl Engine {
         self.guard()?;
         let control = self.control.clone();
         let hope = Hope { deadline: control.clock.now() + timeout, hopeless: &|_| control.failure() };
+        let names = transfers.iter().map(|transfer| LinkName { peer: transfer.peer, channel: CHANNEL });
+        self.links.connect(names, &hope).map_err(|error| self.control.fail(error).on_rank(self.rank))?;
         let mut active = Vec::with_capacity(transfers.len());
         for &transfer in transfers {
             let made = self.make_runner(program(&transfer), None, transfer.dtype.size(), &hope);
@@ -177,7 +179,7 @@ impl Engine {
             unsafe { runner.begin(memory, fingerprint(transfer.dtype)) };
             active.push(Active { transfer, runner, done: false });
         }
-        let mut waiting = Waiting::new(timeout, &self.control.clock);
+        let mut waiting = Waiting::new(timeout, &self.control);
         loop {
             // Peers may be waiting for this rank in an operation that it has started.
             self.drive();
@@ -221,7 +223,7 @@ impl Engine {
             Direction::Send => "send",
             Direction::Receive => "receive",
         };
-        waiting.check_deadline(&self.control, what, || runner.standing(&mut self.links))?;
+        waiting.check_deadline(&self.control, self.sequence, what, || runner.standing(&mut self.links))?;
         *done = waiting.rest(runner, &mut self.links, &self.patience, self.bell.as_ref(), &mut self.descriptors)?;
         Ok(false)
     }

@@ -13,6 +13,11 @@ pub const KEPT: usize = 256;
 /// data of the ranks that differ had met.
 pub const TOLD: u64 = 4;
 
+/// The calls up to `sequence` of which a rank tells.
+pub fn told_before(sequence: u64) -> std::ops::RangeInclusive<u64> {
+    sequence.saturating_sub(TOLD - 1).max(1)..=sequence
+}
+
 /// Version of [`Entry`] as it is written.
 pub const SCHEMA: u32 = 1;
 
@@ -87,27 +92,35 @@ impl Recorder {
         self.finished.store(sequence, Ordering::Release);
     }
 
-    /// Where the rank stands, and its calls up to `sequence`.
+    /// Where the rank stands, its last calls, and those up to `sequence`.
     pub fn line(&self, sequence: u64) -> Line {
         let entered = self.entered.load(Ordering::Acquire);
+        let (asked, newest) = (told_before(sequence.min(entered)), told_before(entered));
+        let before = asked.filter(|one| !newest.contains(one));
         Line {
             entered,
             finished: self.finished.load(Ordering::Acquire),
-            calls: (sequence.saturating_sub(TOLD - 1)..=sequence.min(entered))
-                .rev()
-                .filter_map(|one| self.call(one))
-                .collect(),
-            pid: std::process::id(),
+            calls: newest.clone().rev().chain(before.rev()).filter_map(|one| self.call(one)).collect(),
+            left: false,
         }
     }
 
-    fn call(&self, sequence: u64) -> Option<EnteredCall> {
+    /// As the line is for good when the rank makes no more calls.
+    pub fn last_line(&self) -> Line {
+        Line { left: true, ..self.line(u64::MAX) }
+    }
+
+    /// Of the call at a sequence number, if it was entered and is still remembered.
+    pub fn fingerprint(&self, sequence: u64) -> Option<u32> {
         let slot = self.slot(sequence);
-        if sequence == 0 || slot.sequence.load(Ordering::Acquire) != sequence {
-            return None;
-        }
-        let text = self.text(slot.call.load(Ordering::Relaxed))?;
-        Some(EnteredCall { sequence, fingerprint: slot.fingerprint.load(Ordering::Relaxed), text })
+        let is_there = sequence > 0 && slot.sequence.load(Ordering::Acquire) == sequence;
+        is_there.then(|| slot.fingerprint.load(Ordering::Relaxed))
+    }
+
+    fn call(&self, sequence: u64) -> Option<EnteredCall> {
+        let fingerprint = self.fingerprint(sequence)?;
+        let text = self.text(self.slot(sequence).call.load(Ordering::Relaxed))?;
+        Some(EnteredCall { sequence, fingerprint, text })
     }
 
     fn text(&self, call: u32) -> Option<String> {
@@ -160,8 +173,10 @@ mod tests {
         assert_eq!(entries[0].sequence, 11);
         let last = entries.last().unwrap();
         assert!(last.ended_ns_ago.is_none() && last.call == "all_reduce f32 x 8");
-        assert!(recorder.line(10).calls.is_empty(), "forgotten");
-        assert_eq!(recorder.line(20).calls.iter().map(|call| call.sequence).collect::<Vec<_>>(), [20, 19, 18, 17]);
+        let told = |sequence| recorder.line(sequence).calls.iter().map(|call| call.sequence).collect::<Vec<_>>();
+        assert_eq!(told(10), [266, 265, 264, 263], "what was asked for is forgotten, the last ones are told");
+        assert_eq!(told(20), [266, 265, 264, 263, 20, 19, 18, 17]);
+        assert_eq!(told(265), [266, 265, 264, 263, 262]);
         assert_eq!(
             recorder.line(KEPT as u64 + 11).calls[0].sequence,
             KEPT as u64 + 10,

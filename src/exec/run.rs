@@ -102,6 +102,24 @@ pub struct Standing {
     pub bytes: u64,
     /// Ranks whose messages, or whose taking of ours, are waited for.
     pub waits_for: Vec<Rank>,
+    /// Those of them whose link has an end that shows, behind the data, when they leave.
+    pub ends_show: Vec<Rank>,
+    /// The link to the one that is waited for is still to be made.
+    pub is_connecting: bool,
+}
+
+impl Standing {
+    /// Before the run, of a rank that waits for a connection.
+    pub fn connecting(peer: Rank) -> Standing {
+        Standing { waits_for: vec![peer], is_connecting: true, ..Standing::default() }
+    }
+
+    fn wait_for(&mut self, peer: Rank, descriptor: Option<std::os::fd::RawFd>) {
+        self.waits_for.push(peer);
+        if descriptor.is_some() {
+            self.ends_show.push(peer);
+        }
+    }
 }
 
 impl Runner {
@@ -372,14 +390,15 @@ impl Runner {
                 if let Source::Inbox(index) = *source
                     && matches!(links.inbox(self.inboxes[index]).peek(), Ok(None))
                 {
-                    standing.waits_for.push(links.peer_of_inbox(self.inboxes[index]));
+                    let descriptor = links.inbox(self.inboxes[index]).waits_on();
+                    standing.wait_for(links.peer_of_inbox(self.inboxes[index]), descriptor);
                 }
             }
         }
         for (outgoing, (name, posts)) in self.outboxes.iter().zip(&self.lowered.outboxes) {
             let is_stuck = posts.get(outgoing.next).is_some_and(|post| self.ready_bytes(post) > outgoing.sent);
             if is_stuck || !outgoing.last_loan_is_back(links) {
-                standing.waits_for.push(name.peer);
+                standing.wait_for(name.peer, links.outbox(outgoing.link).waits_on());
             }
         }
         standing.waits_for.sort_unstable();

@@ -12,7 +12,7 @@ use super::ticket::Ticket;
 use crate::clock::{Clock, VirtualClock};
 use crate::control::{Control, Hub, Outlet};
 use crate::error::{Error, ErrorKind};
-use crate::exec::links::{Links, Path};
+use crate::exec::links::{self, Links, Path};
 use crate::exec::run::Memory;
 use crate::select::Context;
 use crate::transport::faulty::{Fault, Network, Random, What};
@@ -75,8 +75,7 @@ impl Simulation {
         let context = Arc::new(Context::new(None, scenario.constants));
         let member = |rank| {
             let path = |peer: Rank| (peer != rank).then(|| Path::Faulty(network.clone()));
-            let connect = Box::new(|peer, _, _, _: &dyn Fn() -> _| unreachable!("nobody dials rank {peer}"));
-            let links = Links::new(rank, (0..scenario.ranks).map(path).collect(), connect);
+            let links = Links::new(rank, (0..scenario.ranks).map(path).collect(), links::never());
             let everyone = (0..scenario.ranks).collect();
             let time = Clock::Virtual(clock.clone());
             let control = Control::new(0, rank, everyone, Outlet::Hub(hub.clone()), time);
