@@ -7,6 +7,7 @@ mod abort;
 mod fork;
 mod kill;
 mod limits;
+mod many;
 mod mismatch;
 mod process;
 mod record;
