@@ -256,3 +256,7 @@ pub fn left_early(gone: Rank, what_is_missing: &str) -> Error {
         .with_peer(gone)
         .remedy(format!("make rank {gone} take part in as much as the others before it ends"))
 }
+
+#[cfg(test)]
+#[path = "waiting_tests.rs"]
+mod tests;
