@@ -120,6 +120,11 @@ impl Link {
         }
     }
 
+    /// Everything is sent, and nothing more will be.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
     /// The body of the next frame that has come.
     pub fn receive(&mut self) -> Result<Option<Vec<u8>>, Ended> {
         loop {

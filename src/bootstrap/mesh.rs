@@ -27,8 +27,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-/// How long a goodbye may take.
+/// How long a rank that leaves waits for its neighbours once its goodbye is on its way to all of them.
 pub(super) const FAREWELL: Duration = Duration::from_millis(100);
+
+/// How long it takes at most until it is, on a machine that has too much to do or beside a neighbour that does not read.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What stands before the reason of a rank that gave up.
+const GAVE_UP: &str = "it gave up: ";
 
 /// How often whoever waits for a connection asks whether there is still hope.
 const ASK_HOPE_INTERVAL: Duration = Duration::from_millis(20);
@@ -358,14 +364,16 @@ impl Mesh {
             .remedy(format!("look at what rank {rank} does, or give a longer timeout")))
     }
 
-    /// Says goodbye and ends the thread; takes at most about twice [`FAREWELL`].
+    /// Says goodbye and ends the thread; takes about [`FAREWELL`], and a little longer than [`LAST_WORDS`] at most.
     pub fn leave(&self) {
         self.end_with(Control::Left { ranks: RankSet::of(self.rank) });
     }
 
     /// Like [`Mesh::leave`], but for the others this rank is lost.
     pub fn give_up(&self, reason: &str) {
-        self.end_with(Control::Lost { ranks: RankSet::of(self.rank), how: format!("it gave up: {reason}") });
+        // Where this rank gives up because another did, that one's reason is the one to tell.
+        let reason = reason.rsplit(GAVE_UP).next().unwrap_or(reason);
+        self.end_with(Control::Lost { ranks: RankSet::of(self.rank), how: format!("{GAVE_UP}{reason}") });
     }
 
     fn end_with(&self, last_words: Control<'_>) {
@@ -379,7 +387,7 @@ impl Mesh {
             // Called from a sink: the thread goes on to say goodbye when the sink returns.
             return;
         }
-        let ended = self.wait_for(Instant::now() + 2 * FAREWELL, |state| state.ended.then_some(()));
+        let ended = self.wait_for(Instant::now() + LAST_WORDS + FAREWELL, |state| state.ended.then_some(()));
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A thread that is held up in a sink is left to end by itself.
         if let (Some(()), Some(thread)) = (ended, thread) {

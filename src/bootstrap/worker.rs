@@ -2,7 +2,7 @@
 
 use super::door::Door;
 use super::link::{Ended, Frame, Link};
-use super::mesh::{Command, FAREWELL, Fate, Parked, Purpose, Shared};
+use super::mesh::{Command, FAREWELL, Fate, LAST_WORDS, Parked, Purpose, Shared};
 use super::message::{Control, Request};
 use super::ranks::RankSet;
 use super::socket::{Stream, Watch, wait};
@@ -36,7 +36,7 @@ pub(super) struct Worker {
     news: Vec<(Rank, Rank, Fate)>,
     /// When answers were last passed on.
     told: Instant,
-    /// Until when a goodbye may take.
+    /// Since when this rank is leaving.
     leaving: Option<Instant>,
     /// What was last made known of [`Door::is_starved`].
     starved: bool,
@@ -81,7 +81,13 @@ impl Worker {
     }
 
     fn is_done(&self) -> bool {
-        self.leaving.is_some_and(|until| self.links.is_empty() || Instant::now() >= until)
+        self.leaves_by().is_some_and(|by| self.links.is_empty() || Instant::now() >= by)
+    }
+
+    /// When this rank leaves, whether its neighbours have ended their connections or not.
+    fn leaves_by(&self) -> Option<Instant> {
+        let has_said_all = self.links.iter().all(Link::is_finished);
+        self.leaving.map(|since| since + if has_said_all { FAREWELL } else { LAST_WORDS })
     }
 
     /// Carries out what callers asked for; false if it is to end at once.
@@ -104,7 +110,7 @@ impl Worker {
                 }
                 Command::Leave(last_words) => {
                     if self.leaving.is_none() {
-                        self.leaving = Some(Instant::now() + FAREWELL);
+                        self.leaving = Some(Instant::now());
                         self.links.iter_mut().for_each(|link| link.queue(last_words.clone()));
                     }
                 }
@@ -135,7 +141,7 @@ impl Worker {
         watches.extend(self.links.iter().map(Link::watch));
         let links = self.links.len();
         self.door.watch(&mut watches);
-        wait(&mut watches, self.door.wakes_at().into_iter().chain(self.leaving).chain(tells_at).min())?;
+        wait(&mut watches, self.door.wakes_at().into_iter().chain(self.leaves_by()).chain(tells_at).min())?;
         if watches[0].is_ready() {
             // One read is enough: what is left rings again.
             let _ = self.ear.read(&mut [0; 512]);

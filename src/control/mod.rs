@@ -74,6 +74,9 @@ impl Outlet {
     }
 }
 
+/// See [`Control::pace`]; well below the time after which questions are repeated.
+const MAX_PACE: Duration = Duration::from_secs(2);
+
 /// Answers of threads need no asking.
 const ALWAYS: u64 = u64::MAX;
 
@@ -181,7 +184,7 @@ impl Control {
             Outlet::Hub(_) => self.size(),
             Outlet::Mesh(mesh) => mesh.world.size(),
         };
-        Duration::from_millis(10 + ranks as u64)
+        Duration::from_millis(10 + ranks as u64).min(MAX_PACE)
     }
 
     /// What is known of a rank at `sequence`. Of this rank itself that is always something.

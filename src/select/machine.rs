@@ -1,6 +1,6 @@
 //! The choice among our plans on a machine that is data: what `unisono plan` answers.
 
-use super::{Candidate, Selector, proof_ns};
+use super::{Candidate, Selector, proof_ns, why_unproved};
 use crate::algorithm::{self, Algorithm};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::price::{Bottleneck, Ports, Price, price};
@@ -124,7 +124,7 @@ impl<'a> Machine<'a> {
                 answer.candidates[..=index].rotate_right(1);
                 return Selector::prove(one.name(), problem);
             }
-            let why = format!("its proof among {} ranks would take about {:.0} s", self.ranks, needs_ns / 1e9);
+            let why = why_unproved(needs_ns, self.ranks);
             passed_over.get_or_insert_with(|| format!("{}: {why}", candidate.name));
             answer.candidates[index].rejected = Some(why);
         }

@@ -8,7 +8,7 @@ pub mod rules;
 
 use crate::algorithm::{self, Algorithm};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::check::{Checked, check};
+use crate::plan::check::{self, Checked, check};
 use crate::plan::cost::{self, Price, Work};
 use crate::plan::price::Bottleneck;
 use crate::plan::{Move, Operand, Problem, Program, Step};
@@ -110,8 +110,7 @@ fn prefer_what_is_proved_soon(candidates: &mut [Candidate], problem: Problem) ->
             candidates[..=index].rotate_right(1);
             return Ok(());
         }
-        let (seconds, ranks) = (proof_ns / 1e9, problem.ranks);
-        candidates[index].rejected = Some(format!("its proof among {ranks} ranks would take about {seconds:.0} s"));
+        candidates[index].rejected = Some(why_unproved(proof_ns, problem.ranks));
     }
     // None is short: the cheapest stays the choice.
     if let Some(chosen) = candidates.first_mut().filter(|one| one.time_us.is_some()) {
@@ -120,12 +119,27 @@ fn prefer_what_is_proved_soon(candidates: &mut [Candidate], problem: Problem) ->
     Ok(())
 }
 
-/// About how long the proof of a plan takes, from its promise and the programs of a few ranks.
+/// Why a proof is not begun that would take so long.
+fn why_unproved(proof_ns: f64, ranks: usize) -> String {
+    match proof_ns.is_finite() {
+        true => format!("its proof among {ranks} ranks would take about {:.0} s", proof_ns / 1e9),
+        false => format!("its proof among {ranks} ranks would not fit into memory"),
+    }
+}
+
+/// About how long the proof of a plan takes, from its promise and the programs of a few ranks; infinite where it would not fit into
+/// memory.
 fn proof_ns(one: &dyn Algorithm, problem: &Problem) -> f64 {
     const SAMPLES: usize = 8;
     let (plan, promise, ranks) = (one.plan(problem), one.promise(problem), problem.ranks as f64);
-    let sampled = (0..SAMPLES).map(|part| messages_sent(&plan.program(part * problem.ranks / SAMPLES))).sum::<u64>();
-    let messages = sampled as f64 / SAMPLES as f64;
+    let sampled = (0..SAMPLES).map(|part| plan.program(part * problem.ranks / SAMPLES));
+    let (messages, lanes) = sampled.fold((0, 0), |(messages, lanes), program| {
+        (messages + messages_sent(&program), program.lanes.len().max(lanes))
+    });
+    if !check::has_room(problem.ranks, lanes) {
+        return f64::INFINITY;
+    }
+    let messages = messages as f64 / SAMPLES as f64;
     let chunks = promise.chunks_sent.max(promise.chunks_received) as f64;
     ranks * (messages * PROOF_NS_PER_MESSAGE + chunks * PROOF_NS_PER_CHUNK)
 }
@@ -180,7 +194,8 @@ impl Priced {
 
     fn refine(&mut self, constants: &Constants, bytes: u64, best_ns: f64) -> Result<()> {
         let affordable = self.chunks_sent.saturating_mul(self.problem.ranks as u64) <= AFFORDABLE_CHUNKS;
-        if affordable && self.total_ns() <= WORTH_A_PROOF * best_ns {
+        let fits = || proof_ns(self.algorithm, &self.problem).is_finite();
+        if affordable && self.total_ns() <= WORTH_A_PROOF * best_ns && fits() {
             let checked = Selector::prove(self.algorithm.name(), self.problem)?;
             self.price = Some(cost::price(checked.plan(), &Work::counted(checked.facts()), constants, bytes));
         }
