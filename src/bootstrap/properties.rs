@@ -201,7 +201,7 @@ fn read_some(stream: &Stream, into: &mut [u8]) -> usize {
 pub(crate) fn job(lookup: &dyn Fn(&str) -> Option<String>, bytes: usize) {
     match Job::from_environment(lookup) {
         Ok(job) => {
-            assert!(job.rank < job.size && u32::try_from(job.size).is_ok());
+            assert!(job.rank < job.size && job.size <= super::MAX_RANKS);
             assert!(job.local_size.is_none_or(|local| (1..=job.size).contains(&local)));
             if let (Some(rank), Some(size)) = (job.local_rank, job.local_size) {
                 assert!(rank < size);

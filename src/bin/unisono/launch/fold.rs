@@ -1,10 +1,13 @@
 //! What many ranks say alike is passed on for the first of them only, and counted for the others.
 
 use super::ranges;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 /// Different things that are remembered; whatever is said beyond them passes.
 const MAX_SHAPES: usize = 1000;
+/// Sentences of a summary.
+const MAX_SENTENCES: usize = 8;
 /// Of a line in the summary, in bytes.
 const TOLD_BYTES: usize = 160;
 
@@ -62,7 +65,14 @@ impl Fold {
                 None => groups.push((ranks, vec![said])),
             }
         }
-        groups.iter().map(|(ranks, same)| sentence(ranks, same)).collect()
+        // What most of them said goes first.
+        groups.sort_by_key(|(ranks, _)| Reverse(ranks.len()));
+        let mut told: Vec<String> =
+            groups.iter().take(MAX_SENTENCES).map(|(ranks, same)| sentence(ranks, same)).collect();
+        if groups.len() > MAX_SENTENCES {
+            told.push(format!("{} other things were said by several ranks each", groups.len() - MAX_SENTENCES));
+        }
+        told
     }
 }
 
@@ -86,19 +96,11 @@ fn sentence(ranks: &[usize], same: &[Said]) -> String {
     )
 }
 
-/// What a line has in common with those of other ranks: numbers differ.
+/// What a line has in common with those of other ranks: numbers differ, and names that have numbers in them.
 fn shape(line: &[u8]) -> Vec<u8> {
-    let mut shape = Vec::with_capacity(line.len());
-    let mut in_number = false;
-    for &byte in line {
-        in_number = byte.is_ascii_digit() || in_number && b".,-".contains(&byte);
-        match (in_number, shape.last()) {
-            (true, Some(b'#')) => {}
-            (true, _) => shape.push(b'#'),
-            (false, _) => shape.push(byte),
-        }
-    }
-    shape
+    let is_joined = |byte: &u8| byte.is_ascii_alphanumeric() || b".,-".contains(byte);
+    let words = line.chunk_by(|a, b| is_joined(a) && is_joined(b));
+    words.flat_map(|word| if word.iter().any(u8::is_ascii_digit) { b"#" } else { word }).copied().collect()
 }
 
 #[cfg(test)]
@@ -122,6 +124,32 @@ mod tests {
         let expected = "8 more ranks say the same as rank 0: rank 0 of 10: ranks 3,5-7 are gone, and one line more \
                         (ranks 2-9)";
         assert_eq!(fold.summary(), [expected]);
+    }
+
+    #[test]
+    fn lines_differ_in_words_and_not_in_numbers() {
+        for (one, other, alike) in [
+            ("rank 3 (pid 17) is gone", "rank 12 (pid 4711) is gone", true),
+            ("socket unisono-17ab is closed", "socket unisono-c0ffee1 is closed", true),
+            ("ranks 1,3-5 left after 1.5ms", "ranks 2 left after 17ms", true),
+            ("rank 3 is gone", "rank 3 is lost", false),
+            ("", " ", false),
+        ] {
+            assert_eq!(shape(one.as_bytes()) == shape(other.as_bytes()), alike, "`{one}` and `{other}`");
+        }
+    }
+
+    #[test]
+    fn a_summary_is_short() {
+        let mut fold = Fold::new(1);
+        let word = |number: usize| "x".repeat(number + 1);
+        for rank in 0..100 {
+            for number in 0..=20 - rank % 20 {
+                fold.passes(rank, word(number).as_bytes());
+            }
+        }
+        let told = fold.summary();
+        assert!(told.len() == MAX_SENTENCES + 1 && told[0].starts_with("99 more ranks say"), "{told:#?}");
     }
 
     #[test]
