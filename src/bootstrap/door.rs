@@ -1,7 +1,8 @@
 //! Lets in who proves to belong to the job, and nobody else.
 //!
 //! Strangers may be many, silent, or talk nonsense: each costs one socket for at most [`PATIENCE`], none is waited for,
-//! and at most [`MAX_PENDING`] are in the hall at once; then the oldest goes. Ranks that were pushed out dial again.
+//! and at most [`MAX_PENDING`] are in the hall at once; then the oldest goes. Ranks that were pushed out dial again. Who has proved
+//! itself stays, however long a machine that has too much to do keeps it from saying what for: it would not dial again.
 
 use super::message::Request;
 use super::secret::{Challenge, Key, Refusal};
@@ -13,7 +14,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// How long one may take from connecting to the end of its first frame.
+/// How long one may take from connecting to its proof.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// How many unproven connections are held at once.
 pub(super) const MAX_PENDING: usize = 256;
@@ -115,7 +116,7 @@ impl Door {
 
     /// When the door wants its turn though nothing came.
     pub fn wakes_at(&self) -> Option<Instant> {
-        let oldest = self.pending.front().map(|pending| pending.since + PATIENCE);
+        let oldest = self.pending.iter().find(|pending| !pending.is_proven()).map(|pending| pending.since + PATIENCE);
         oldest.into_iter().chain(self.resting_until).min()
     }
 
@@ -130,7 +131,7 @@ impl Door {
         for mut pending in std::mem::take(&mut self.pending) {
             match pending.advance() {
                 Ok(Some(request)) => arrived.push((pending.stream, request)),
-                Ok(None) if now >= pending.since + PATIENCE => self.turned_away.silent += 1,
+                Ok(None) if now >= pending.since + PATIENCE && !pending.is_proven() => self.turned_away.silent += 1,
                 Ok(None) => self.pending.push_back(pending),
                 Err(Out::Broken) => self.turned_away.silent += 1,
                 Err(Out::Refused(Refusal::Stranger)) => self.turned_away.strangers += 1,
@@ -175,8 +176,10 @@ impl Door {
             self.turned_away.users += 1;
             return Ok(());
         }
-        if self.pending.len() == MAX_PENDING {
-            self.pending.pop_front();
+        if self.pending.len() >= MAX_PENDING
+            && let Some(oldest) = self.pending.iter().position(|pending| !pending.is_proven())
+        {
+            self.pending.remove(oldest);
             self.turned_away.silent += 1;
         }
         let challenge = Challenge::acceptor(self.key.clone())?;
@@ -186,6 +189,10 @@ impl Door {
 }
 
 impl Pending {
+    fn is_proven(&self) -> bool {
+        self.challenge.wanted() == 0
+    }
+
     /// Reads as far as bytes have come, never past the first frame.
     fn advance(&mut self) -> std::result::Result<Option<Request>, Out> {
         let mut buffer = [0; Request::MAX_BYTES];
@@ -204,7 +211,7 @@ impl Pending {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
-            if self.challenge.wanted() == 0 {
+            if self.is_proven() {
                 self.request.extend_from_slice(bytes);
                 continue;
             }
@@ -280,6 +287,24 @@ mod tests {
         assert_eq!((door.pending.len(), door.turned_away().silent), (0, 2));
         assert!(callers.iter_mut().all(was_shown_out));
         assert_eq!(door.wakes_at(), None);
+    }
+
+    #[test]
+    fn who_has_proved_itself_stays() {
+        let (mut door, mut callers, now) = door_with_callers(MAX_PENDING);
+        let mut dialer = Challenge::dialer(Key::from_secret("notes")).unwrap();
+        while dialer.wanted() > 0 {
+            callers[0].send(&dialer.take_output()).unwrap();
+            assert!(serve_when_ready(&mut door, now).is_empty());
+            let mut said = vec![0; dialer.wanted()];
+            callers[0].read_exact(&mut said).unwrap();
+            dialer.feed(&said).unwrap();
+        }
+        door.serve(&[], now + 10 * PATIENCE).unwrap();
+        assert_eq!((door.pending.len(), door.wakes_at()), (1, None));
+        callers[0].send(&Request::Link { rank: 3 }.encode()).unwrap();
+        let arrived = serve_when_ready(&mut door, now + 10 * PATIENCE);
+        assert!(matches!(arrived[..], [(_, Request::Link { rank: 3 })]));
     }
 
     #[test]

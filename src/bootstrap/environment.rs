@@ -3,6 +3,7 @@
 //! Pure: variables come through a closure. The first that is found decides: `UNISONO_RANK` or `unisono launch`, torchrun, Open
 //! MPI, Hydra (MPICH, Intel MPI), a Slurm step, plain `RANK` and `WORLD_SIZE`; a process with none of them is alone.
 
+use super::MAX_RANKS;
 use super::secret::Key;
 use super::variables::{Variables, contradiction};
 use crate::error::{Error, ErrorKind, Result};
@@ -199,8 +200,9 @@ impl Place {
             return Err(contradiction(format!("{}=0, but a world has at least one rank", names.size))
                 .remedy(format!("set {} to the number of ranks", names.size)));
         }
-        if u32::try_from(size).is_err() {
-            return Err(contradiction(format!("{}={size} is more ranks than there can be", names.size)));
+        if size > MAX_RANKS {
+            return Err(contradiction(format!("{}={size} is more than the {MAX_RANKS} ranks of a world", names.size))
+                .remedy("start fewer ranks, or several jobs"));
         }
         if rank >= size {
             return Err(contradiction(format!(

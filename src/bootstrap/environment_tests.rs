@@ -156,7 +156,7 @@ fn contradictions_name_variable_value_and_remedy() {
         (&[("RANK", "2")], "RANK=2 is set, but WORLD_SIZE is not"),
         (&[("WORLD_SIZE", "2")], "WORLD_SIZE=2 is set, but RANK is not"),
         (&[("RANK", "0"), ("WORLD_SIZE", "0")], "WORLD_SIZE=0"),
-        (&[("RANK", "0"), ("WORLD_SIZE", "5000000000")], "more ranks than there can be"),
+        (&[("RANK", "0"), ("WORLD_SIZE", "5000000000")], "more than the 131072 ranks of a world"),
         (&[("RANK", "-1"), ("WORLD_SIZE", "2")], "RANK=-1 is not a whole number"),
         (&[("RANK", "0"), ("WORLD_SIZE", "two")], "WORLD_SIZE=two is not a whole number"),
         (&[("RANK", ""), ("WORLD_SIZE", "2")], "RANK is set but empty"),

@@ -19,6 +19,17 @@ pub(super) fn neighbours(rank: Rank, size: usize) -> Vec<Rank> {
     ranks
 }
 
+/// Who hands on to `index` in a binomial tree with root 0.
+pub(super) fn parent(index: usize) -> usize {
+    index & (index - 1)
+}
+
+/// To whom `index` hands on, among `size`: those with more below them first.
+pub(super) fn children(index: usize, size: usize) -> impl Iterator<Item = usize> {
+    let bits = if index == 0 { usize::BITS } else { index.trailing_zeros() };
+    (0..bits).rev().map(move |bit| index | 1 << bit).filter(move |child| *child < size)
+}
+
 /// Sorted ranks in words: `rank 3`, or `ranks 1, 4-7`.
 pub(super) fn ranges(ranks: &[Rank]) -> String {
     let runs = ranks.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
@@ -54,6 +65,23 @@ mod tests {
                 }
             }
             assert!(distance.iter().all(|steps| *steps <= chords(size).count()), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_tree_reaches_everyone_once_in_a_logarithm_of_steps() {
+        for size in 1..=130 {
+            let mut reached = vec![0; size];
+            let mut front = vec![(0, 0)];
+            while let Some((index, depth)) = front.pop() {
+                reached[index] += 1;
+                assert!(1 << depth <= 2 * size, "{size}");
+                for child in children(index, size) {
+                    assert_eq!(parent(child), index);
+                    front.push((child, depth + 1));
+                }
+            }
+            assert!(reached.iter().all(|times| *times == 1), "{size}");
         }
     }
 

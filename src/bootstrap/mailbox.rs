@@ -1,17 +1,24 @@
 //! Hands what the mesh hears to a sink, in order, and keeps it until there is one.
 
+use super::ranks::RankSet;
 use crate::types::Rank;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Payload bytes that wait for a sink; later ones are dropped.
+/// Bytes of announcements that wait for a sink; later ones are dropped.
 const MAX_KEPT_BYTES: usize = 16 << 20;
 
 /// Hears what comes over the mesh. Called by the mesh's thread, or by [`set_sink`](super::World::set_sink) for what came
 /// earlier; one call at a time, in order. It should be quick, and must not call `set_sink`.
 pub trait ControlSink: Send + Sync {
-    /// `origin` flooded this. Each payload comes once, those of one origin in order. One may still come after `lost`.
-    fn frame(&self, origin: Rank, payload: &[u8]);
+    /// `origin` announced this: it is the first word on its topic that reached this rank, and the only one that it hears. One may
+    /// still come after `lost`.
+    fn announced(&self, origin: Rank, topic: u64, word: &[u8]);
+    /// Some rank asks on this topic about this sequence number. At most [`MAX_ANSWER_BYTES`](super::MAX_ANSWER_BYTES); before
+    /// there is a sink, and where there is nothing to say, the answer is empty.
+    fn asked(&self, topic: u64, sequence: u64) -> Vec<u8>;
+    /// What ranks answered in a round of questions on a topic. Those of one rank come in order of their rounds.
+    fn answered(&self, topic: u64, round: u64, answer: &[u8], ranks: &RankSet);
     /// `rank` ended without a goodbye. Comes once, and neither after nor before `left` of the same rank.
     fn lost(&self, rank: Rank, how: &str);
     /// `rank` said goodbye.
@@ -19,7 +26,7 @@ pub trait ControlSink: Send + Sync {
 }
 
 enum Event {
-    Frame { origin: Rank, payload: Vec<u8> },
+    Announced { origin: Rank, topic: u64, word: Vec<u8> },
     Lost { rank: Rank, how: String },
     Left { rank: Rank },
 }
@@ -27,7 +34,7 @@ enum Event {
 impl Event {
     fn deliver(&self, sink: &dyn ControlSink) {
         match self {
-            Event::Frame { origin, payload } => sink.frame(*origin, payload),
+            Event::Announced { origin, topic, word } => sink.announced(*origin, *topic, word),
             Event::Lost { rank, how } => sink.lost(*rank, how),
             Event::Left { rank } => sink.left(*rank),
         }
@@ -75,14 +82,25 @@ impl Mailbox {
         drop(sink);
     }
 
-    pub fn frame(&self, origin: Rank, payload: &[u8]) {
+    pub fn announced(&self, origin: Rank, topic: u64, word: &[u8]) {
         let mut inner = self.inner();
         if let Some(sink) = &inner.sink {
-            sink.frame(origin, payload);
-        } else if !inner.closed && inner.kept_bytes + payload.len() <= MAX_KEPT_BYTES {
-            // An empty payload costs memory too.
-            inner.kept_bytes += payload.len() + size_of::<Event>();
-            inner.kept.push_back(Event::Frame { origin, payload: payload.to_vec() });
+            sink.announced(origin, topic, word);
+        } else if !inner.closed && inner.kept_bytes + word.len() <= MAX_KEPT_BYTES {
+            // An empty word costs memory too.
+            inner.kept_bytes += word.len() + size_of::<Event>();
+            inner.kept.push_back(Event::Announced { origin, topic, word: word.to_vec() });
+        }
+    }
+
+    pub fn asked(&self, topic: u64, sequence: u64) -> Vec<u8> {
+        self.inner().sink.as_ref().map_or_else(Vec::new, |sink| sink.asked(topic, sequence))
+    }
+
+    /// Before there is a sink nobody here has asked.
+    pub fn answered(&self, topic: u64, round: u64, answer: &[u8], ranks: &RankSet) {
+        if let Some(sink) = &self.inner().sink {
+            sink.answered(topic, round, answer, ranks);
         }
     }
 

@@ -1,8 +1,8 @@
-//! The control plane of a job: each rank keeps connections to a few neighbours, and what one floods reaches all.
+//! The control plane of a job: each rank keeps connections to a few neighbours, and passes on what it hears.
 //!
-//! One thread per process serves them. It sleeps in poll(2) when nothing happens. Every connection is first in, first out and
-//! every rank passes frames on in the order in which it first got them, so frames of one origin arrive in order everywhere:
-//! a number per origin tells the copies apart.
+//! One thread per process serves them. It sleeps in poll(2) when nothing happens. Everything that goes around is such that a rank
+//! passes it on once, whoever says it how often: of a topic the first announcement, of a question the answers of each rank, of a
+//! rank its end. Under load, and for answers always, what comes within a few milliseconds goes out together.
 //!
 //! A neighbour's connection that closes without a goodbye means that its process ended; the rank that sees it tells all. A
 //! stopped process keeps its sockets open and is not lost. Ranks that leave thin the mesh out: those that stay are linked as
@@ -13,7 +13,9 @@ use super::door::Door;
 use super::link::{Frame, MAX_QUEUED_BYTES};
 use super::mailbox::Mailbox;
 use super::message::{Card, Control, Tag};
+use super::ranks::RankSet;
 use super::socket::{Stream, send};
+use super::survey::Surveys;
 use super::worker::Worker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Rank;
@@ -25,11 +27,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-/// How long a goodbye may take.
+/// How long a rank that leaves waits for its neighbours once its goodbye is on its way to all of them.
 pub(super) const FAREWELL: Duration = Duration::from_millis(100);
+
+/// How long it takes at most until it is, on a machine that has too much to do or beside a neighbour that does not read.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What stands before the reason of a rank that gave up.
+const GAVE_UP: &str = "it gave up: ";
 
 /// How often whoever waits for a connection asks whether there is still hope.
 const ASK_HOPE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long a connection may take to be let in that was dialled before its rank left.
+const ARRIVAL: Duration = Duration::from_secs(1);
 
 /// Whoever waits in vain while this process has had no file descriptor for so long waits no longer.
 const STARVATION: Duration = Duration::from_millis(500);
@@ -56,10 +67,20 @@ pub(super) struct Parked {
     pub stream: Stream,
 }
 
+impl Parked {
+    /// The first half of its tag.
+    pub fn family(&self) -> u64 {
+        u64::from_le_bytes(*self.tag.first_chunk().expect("a tag has 16 bytes"))
+    }
+}
+
+/// Families of tags that are remembered to be refused.
+const MAX_REFUSED: usize = 4096;
+
 pub(super) enum Command {
     Attach(Rank, Stream),
     Send(Rank, Frame),
-    Flood(Frame),
+    Announce(u64, Frame),
     /// Ends after these last words.
     Leave(Frame),
     #[cfg(test)]
@@ -70,12 +91,13 @@ pub(super) enum Command {
 pub(super) struct State {
     pub commands: VecDeque<Command>,
     pub command_bytes: usize,
-    /// Of the payload that this rank flooded last.
-    pub sequence: u64,
+    pub surveys: Surveys,
     pub fates: Vec<Fate>,
     pub linked: Vec<Rank>,
     pub cards: Vec<Option<Card>>,
     pub parked: Vec<Parked>,
+    /// First halves of the tags of connections that nobody will ask for any more, oldest first.
+    pub refused: VecDeque<u64>,
     pub leaving: bool,
     pub ended: bool,
     /// This process has no file descriptor for a connection that waits outside.
@@ -134,11 +156,12 @@ impl Mesh {
         let state = State {
             commands: VecDeque::new(),
             command_bytes: 0,
-            sequence: 0,
+            surveys: Surveys::default(),
             fates: vec![Fate::Present; size],
             linked: Vec::new(),
             cards: vec![None; size],
             parked: Vec::new(),
+            refused: VecDeque::new(),
             leaving: false,
             ended: false,
             starved: false,
@@ -168,22 +191,35 @@ impl Mesh {
         self.shared.command(Command::Send(to, Control::Card(card.clone()).encode().into()));
     }
 
-    /// Queues a payload for every other rank. Beyond [`MAX_QUEUED_BYTES`] that the thread has not taken up yet, it is dropped.
-    pub fn flood(&self, bytes: &[u8]) {
+    /// Queues an announcement, unless another on its topic has been heard by then. Beyond [`MAX_QUEUED_BYTES`] that the thread has
+    /// not taken up yet, it is dropped.
+    pub fn announce(&self, topic: u64, word: &[u8]) {
         let mut state = self.shared.state();
         if state.leaving || state.ended {
             return;
         }
         if state.command_bytes >= MAX_QUEUED_BYTES {
-            tracing::warn!(rank = self.rank, "control payload dropped: {MAX_QUEUED_BYTES} bytes are queued already");
+            tracing::warn!(rank = self.rank, "announcement dropped: {MAX_QUEUED_BYTES} bytes are queued already");
             return;
         }
-        state.sequence += 1;
-        let frame = Control::Payload { origin: self.rank, sequence: state.sequence, bytes }.encode();
+        let frame = Control::Announced { topic, origin: self.rank, word }.encode();
         state.command_bytes += frame.len();
-        state.commands.push_back(Command::Flood(frame.into()));
+        state.commands.push_back(Command::Announce(topic, frame.into()));
         drop(state);
         self.shared.ring();
+    }
+
+    /// Asks all ranks, with the own answer; see [`Surveys::ask`].
+    pub fn ask(&self, topic: u64, sequence: u64, answer: &[u8], fresh: Duration) -> u64 {
+        let now = Instant::now();
+        let mut state = self.shared.state();
+        let fresh_from = now.checked_sub(fresh).unwrap_or(now);
+        let round = state.surveys.ask(topic, sequence, (self.rank, answer), fresh_from, now);
+        if state.surveys.is_dirty() {
+            drop(state);
+            self.shared.ring();
+        }
+        round
     }
 
     /// Why that rank can't be reached any more, if so.
@@ -263,6 +299,17 @@ impl Mesh {
         self.shared.state().starved.then(error)
     }
 
+    /// Closes connections whose tags begin with these bytes, now and when they come.
+    pub fn refuse(&self, family: u64) {
+        self.shared.change(|state| {
+            if state.refused.len() == MAX_REFUSED {
+                state.refused.pop_front();
+            }
+            state.refused.push_back(family);
+            state.parked.retain(|parked| parked.family() != family);
+        });
+    }
+
     /// Blocks until that rank's connection has come.
     ///
     /// # Errors
@@ -276,6 +323,7 @@ impl Mesh {
         hopeless: &dyn Fn() -> Option<Error>,
     ) -> Result<Stream> {
         let mut starved_since = None;
+        let mut left_since = None;
         loop {
             // Before the rank's own fate: the reason why it left may be known.
             if let Some(error) = hopeless() {
@@ -285,6 +333,11 @@ impl Mesh {
                 let is_wanted = |parked: &Parked| (parked.purpose, parked.rank, parked.tag) == (purpose, rank, tag);
                 match state.parked.iter().position(is_wanted) {
                     Some(index) => Some(Ok(state.parked.swap_remove(index).stream)),
+                    // It may have dialled before it left: what knocks at the door is let in soon.
+                    None if state.fates[rank] == Fate::Left && !state.leaving => {
+                        let since = *left_since.get_or_insert_with(Instant::now);
+                        (since.elapsed() >= ARRIVAL).then(|| self.obituary(state, rank).map(Err)).flatten()
+                    }
                     None => self.obituary(state, rank).map(Err),
                 }
             });
@@ -311,14 +364,16 @@ impl Mesh {
             .remedy(format!("look at what rank {rank} does, or give a longer timeout")))
     }
 
-    /// Says goodbye and ends the thread; takes at most about twice [`FAREWELL`].
+    /// Says goodbye and ends the thread; takes about [`FAREWELL`], and a little longer than [`LAST_WORDS`] at most.
     pub fn leave(&self) {
-        self.end_with(Control::Left { rank: self.rank });
+        self.end_with(Control::Left { ranks: RankSet::of(self.rank) });
     }
 
     /// Like [`Mesh::leave`], but for the others this rank is lost.
     pub fn give_up(&self, reason: &str) {
-        self.end_with(Control::Lost { rank: self.rank, how: format!("it gave up: {reason}") });
+        // Where this rank gives up because another did, that one's reason is the one to tell.
+        let reason = reason.rsplit(GAVE_UP).next().unwrap_or(reason);
+        self.end_with(Control::Lost { ranks: RankSet::of(self.rank), how: format!("{GAVE_UP}{reason}") });
     }
 
     fn end_with(&self, last_words: Control<'_>) {
@@ -332,7 +387,7 @@ impl Mesh {
             // Called from a sink: the thread goes on to say goodbye when the sink returns.
             return;
         }
-        let ended = self.wait_for(Instant::now() + 2 * FAREWELL, |state| state.ended.then_some(()));
+        let ended = self.wait_for(Instant::now() + LAST_WORDS + FAREWELL, |state| state.ended.then_some(()));
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A thread that is held up in a sink is left to end by itself.
         if let (Some(()), Some(thread)) = (ended, thread) {

@@ -1,7 +1,10 @@
 //! What ranks say to each other, as frames.
 
+use super::MAX_RANKS;
 use super::host::HostId;
+use super::ranks::RankSet;
 use super::secret::KEY_BYTES;
+use super::survey::{Answers, Question};
 use super::wire::{Decoder, Encoder, MAX_PAYLOAD_BYTES, Malformed};
 use crate::error::{Error, ErrorKind};
 use crate::types::Rank;
@@ -14,6 +17,10 @@ pub type Tag = [u8; 16];
 const MAX_ADDRESS_BYTES: usize = 64;
 /// Longest reason why a rank was lost, in bytes.
 const MAX_REASON_BYTES: usize = 256;
+/// Longest set of ranks, in bytes: a bit for each of [`MAX_RANKS`].
+const MAX_RANKS_BYTES: usize = MAX_RANKS / 8;
+/// Longest answer to a question: with a set of ranks it fits into a frame.
+pub const MAX_ANSWER_BYTES: usize = 32 << 10;
 /// Longest message and remedy of an error that is handed on, in bytes.
 const MAX_ERROR_BYTES: usize = 16 * 1024;
 
@@ -71,12 +78,14 @@ impl Verdict {
 pub(super) enum Control<'a> {
     /// What every rank learns of every other before the world stands.
     Card(Card),
-    /// A payload for every rank. Sequences count from 1 per origin.
-    Payload { origin: Rank, sequence: u64, bytes: &'a [u8] },
-    /// That rank is gone without a goodbye.
-    Lost { rank: Rank, how: String },
-    /// That rank said goodbye.
-    Left { rank: Rank },
+    /// The first word on a topic.
+    Announced { topic: u64, origin: Rank, word: &'a [u8] },
+    /// What ranks answer to a question.
+    Answered(Answers),
+    /// Those ranks are gone without a goodbye.
+    Lost { ranks: RankSet, how: String },
+    /// Those ranks said goodbye.
+    Left { ranks: RankSet },
 }
 
 /// A rank and its hello.
@@ -99,6 +108,10 @@ fn host(decoder: &mut Decoder<'_>) -> Result<HostId, Malformed> {
 
 fn pid(decoder: &mut Decoder<'_>) -> Result<u32, Malformed> {
     u32::try_from(decoder.number()?).map_err(|_| Malformed)
+}
+
+fn ranks(decoder: &mut Decoder<'_>) -> Result<RankSet, Malformed> {
+    RankSet::from_bytes(decoder.bytes(MAX_RANKS_BYTES)?)
 }
 
 fn put_address(encoder: Encoder, address: &SocketAddr) -> Encoder {
@@ -206,11 +219,17 @@ impl<'a> Control<'a> {
                 let encoder = encoder.text(card.host.as_str(), HostId::MAX_BYTES).number(card.pid.into());
                 put_address(encoder, &card.address).bytes(&card.hello).finish()
             }
-            Control::Payload { origin, sequence, bytes } => {
-                Encoder::new(1).number(*origin as u64).number(*sequence).bytes(bytes).finish()
+            Control::Announced { topic, origin, word } => {
+                Encoder::new(1).number(*topic).number(*origin as u64).bytes(word).finish()
             }
-            Control::Lost { rank, how } => Encoder::new(2).number(*rank as u64).text(how, MAX_REASON_BYTES).finish(),
-            Control::Left { rank } => Encoder::new(3).number(*rank as u64).finish(),
+            Control::Lost { ranks, how } => {
+                Encoder::new(2).bytes(&ranks.to_bytes()).text(how, MAX_REASON_BYTES).finish()
+            }
+            Control::Left { ranks } => Encoder::new(3).bytes(&ranks.to_bytes()).finish(),
+            Control::Answered(Answers { topic, question: Question { round, sequence }, answer, ranks }) => {
+                let encoder = Encoder::new(4).number(*topic).number(*round).number(*sequence);
+                encoder.bytes(answer).bytes(&ranks.to_bytes()).finish()
+            }
         }
     }
 
@@ -224,13 +243,19 @@ impl<'a> Control<'a> {
                 address: address(&mut decoder)?,
                 hello: decoder.bytes(MAX_PAYLOAD_BYTES)?.to_vec(),
             }),
-            1 => Control::Payload {
+            1 => Control::Announced {
+                topic: decoder.number()?,
                 origin: decoder.index()?,
-                sequence: decoder.number()?,
-                bytes: decoder.bytes(MAX_PAYLOAD_BYTES)?,
+                word: decoder.bytes(MAX_PAYLOAD_BYTES)?,
             },
-            2 => Control::Lost { rank: decoder.index()?, how: decoder.text(MAX_REASON_BYTES)?.to_owned() },
-            3 => Control::Left { rank: decoder.index()? },
+            2 => Control::Lost { ranks: ranks(&mut decoder)?, how: decoder.text(MAX_REASON_BYTES)?.to_owned() },
+            3 => Control::Left { ranks: ranks(&mut decoder)? },
+            4 => Control::Answered(Answers {
+                topic: decoder.number()?,
+                question: Question { round: decoder.number()?, sequence: decoder.number()? },
+                answer: decoder.bytes(MAX_ANSWER_BYTES)?.into(),
+                ranks: ranks(&mut decoder)?,
+            }),
             _ => return Err(Malformed),
         };
         decoder.end()?;

@@ -39,12 +39,20 @@ fn every_message_comes_back_as_it_went() {
     ] {
         assert_eq!(Answer::decode(&answer.encode()[4..]), Ok(answer));
     }
-    let payload = vec![1; MAX_PAYLOAD_BYTES];
+    let word = vec![1; MAX_PAYLOAD_BYTES];
+    let ranks: RankSet = [0, 5, MAX_RANKS - 1].into_iter().collect();
+    let question = Question { round: u64::MAX, sequence: 3 };
     for control in [
         Control::Card(card()),
-        Control::Payload { origin: 2, sequence: u64::MAX, bytes: &payload },
-        Control::Lost { rank: 4, how: "gone".into() },
-        Control::Left { rank: 5 },
+        Control::Announced { topic: u64::MAX, origin: 2, word: &word },
+        Control::Answered(Answers {
+            topic: 7,
+            question,
+            answer: vec![2; MAX_ANSWER_BYTES].into(),
+            ranks: ranks.clone(),
+        }),
+        Control::Lost { ranks: ranks.clone(), how: "gone".into() },
+        Control::Left { ranks },
     ] {
         assert_eq!(Control::decode(&control.encode()[4..]), Ok(control.clone()));
     }
@@ -52,10 +60,10 @@ fn every_message_comes_back_as_it_went() {
 
 #[test]
 fn what_is_too_long_is_cut_when_sent_and_refused_when_received() {
-    let lost = Control::Lost { rank: 0, how: "ö".repeat(1000) };
+    let lost = Control::Lost { ranks: RankSet::of(0), how: "ö".repeat(1000) };
     let Control::Lost { how, .. } = Control::decode(&lost.encode()[4..]).unwrap() else { panic!("another message") };
     assert_eq!(how, "ö".repeat(128));
-    let mut frame = Control::Left { rank: 1 }.encode();
+    let mut frame = Control::Left { ranks: RankSet::of(1) }.encode();
     frame.push(0);
     assert_eq!(Control::decode(&frame[4..]), Err(Malformed), "nothing may follow");
     let mut inbox = Inbox::default();
@@ -68,9 +76,16 @@ fn nearly_a_message() -> impl Strategy<Value = Vec<u8>> {
     let bodies: Vec<Vec<u8>> = vec![
         Request::Join(introduction()).encode(),
         Answer::Welcome { nonce: [1; 32], neighbours: vec![(1, introduction().address)] }.encode(),
-        Control::Lost { rank: 4, how: "gone".into() }.encode(),
+        Control::Lost { ranks: RankSet::of(4), how: "gone".into() }.encode(),
         Control::Card(Card { hello: vec![1, 2, 3], ..card() }).encode(),
-        Control::Payload { origin: 1, sequence: 2, bytes: b"xy" }.encode(),
+        Control::Announced { topic: 1, origin: 2, word: b"xy" }.encode(),
+        Control::Answered(Answers {
+            topic: 1,
+            question: Question { round: 2, sequence: 3 },
+            answer: b"xy"[..].into(),
+            ranks: RankSet::of(4),
+        })
+        .encode(),
     ];
     let change = (any::<prop::sample::Index>(), any::<u8>());
     (prop::sample::select(bodies), prop::collection::vec(change, 0..4), any::<prop::sample::Index>()).prop_map(
@@ -105,7 +120,7 @@ proptest! {
 
     #[test]
     fn frames_come_out_of_any_pieces(piece in 1usize..40, count in 0usize..6) {
-        let frame = Control::Lost { rank: 4, how: "gone".into() }.encode();
+        let frame = Control::Lost { ranks: RankSet::of(4), how: "gone".into() }.encode();
         let stream = frame.repeat(count);
         let mut inbox = Inbox::default();
         let mut seen = 0;

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// Set for the processes that play a rank.
 const ROLE: &str = "RANK_OF_PROCESS_TEST";
@@ -23,8 +24,16 @@ impl Printing {
 }
 
 impl ControlSink for Printing {
-    fn frame(&self, origin: Rank, payload: &[u8]) {
-        self.print(format_args!("frame {origin} {}", String::from_utf8_lossy(payload)));
+    fn announced(&self, origin: Rank, _topic: u64, word: &[u8]) {
+        self.print(format_args!("announced {origin} {}", String::from_utf8_lossy(word)));
+    }
+    fn asked(&self, _topic: u64, sequence: u64) -> Vec<u8> {
+        sequence.to_string().into_bytes()
+    }
+    fn answered(&self, _topic: u64, _round: u64, answer: &[u8], ranks: &RankSet) {
+        for rank in ranks.iter() {
+            self.print(format_args!("answered {rank} {}", String::from_utf8_lossy(answer)));
+        }
     }
     fn lost(&self, rank: Rank, _how: &str) {
         self.print(format_args!("lost {rank}"));
@@ -34,7 +43,7 @@ impl ControlSink for Printing {
     }
 }
 
-/// One rank: floods every line of its input, and leaves at the end of it. Does nothing in an ordinary run of the tests.
+/// One rank: asks about lines of its input that are numbers, announces others, and leaves at the end of it. Does nothing in an ordinary run of the tests.
 #[test]
 fn a_process_that_plays_a_rank() {
     if std::env::var_os(ROLE).is_none() {
@@ -48,8 +57,12 @@ fn a_process_that_plays_a_rank() {
     };
     printing.print(format_args!("joined"));
     world.set_sink(printing);
-    for line in std::io::stdin().lines() {
-        world.flood(line.unwrap().as_bytes());
+    for (topic, line) in (0..).zip(std::io::stdin().lines()) {
+        let line = line.unwrap();
+        match line.parse() {
+            Ok(sequence) => drop(world.ask(0, sequence, line.as_bytes(), Duration::ZERO)),
+            Err(_) => world.announce(topic << 32 | world.rank() as u64, line.as_bytes()),
+        }
     }
 }
 
@@ -86,7 +99,7 @@ impl Process {
         self.output.recv_timeout(LONG).expect("the rank prints a line")
     }
 
-    fn flood(&mut self, text: &str) {
+    fn say(&mut self, text: &str) {
         writeln!(self.input.as_mut().unwrap(), "{text}").unwrap();
     }
 
@@ -139,14 +152,30 @@ fn a_killed_process_is_lost_to_all_others_and_one_that_ends_is_not() {
 fn a_stopped_process_is_not_lost_and_hears_everything_later() {
     let mut processes = start(3, &[("UNISONO_JOB_ID", &unique())]);
     processes[2].signal(libc::SIGSTOP);
-    processes[0].flood("meanwhile");
-    assert_eq!(processes[1].next_line(), "frame 0 meanwhile");
-    processes[1].flood("as before");
-    assert_eq!(processes[0].next_line(), "frame 1 as before");
+    processes[0].say("meanwhile");
+    assert_eq!(processes[1].next_line(), "announced 0 meanwhile");
+    processes[1].say("as before");
+    assert_eq!(processes[0].next_line(), "announced 1 as before");
     processes[2].signal(libc::SIGCONT);
     let mut heard = [processes[2].next_line(), processes[2].next_line()];
     heard.sort();
-    assert_eq!(heard, ["frame 0 meanwhile", "frame 1 as before"]);
+    assert_eq!(heard, ["announced 0 meanwhile", "announced 1 as before"]);
+}
+
+#[test]
+fn a_stopped_process_answers_no_question_before_it_goes_on() {
+    let mut processes = start(4, &[("UNISONO_JOB_ID", &unique())]);
+    processes[2].signal(libc::SIGSTOP);
+    processes[0].say("17");
+    for (rank, others) in [(0, [1, 3]), (1, [0, 3]), (3, [0, 1])] {
+        let mut heard = [processes[rank].next_line(), processes[rank].next_line()];
+        heard.sort();
+        assert_eq!(heard, others.map(|other| format!("answered {other} 17")), "at {rank}");
+    }
+    processes[2].signal(libc::SIGCONT);
+    for rank in [0, 1, 3] {
+        assert_eq!(processes[rank].next_line(), "answered 2 17", "at {rank}");
+    }
 }
 
 #[test]

@@ -201,7 +201,7 @@ fn read_some(stream: &Stream, into: &mut [u8]) -> usize {
 pub(crate) fn job(lookup: &dyn Fn(&str) -> Option<String>, bytes: usize) {
     match Job::from_environment(lookup) {
         Ok(job) => {
-            assert!(job.rank < job.size && u32::try_from(job.size).is_ok());
+            assert!(job.rank < job.size && job.size <= super::MAX_RANKS);
             assert!(job.local_size.is_none_or(|local| (1..=job.size).contains(&local)));
             if let (Some(rank), Some(size)) = (job.local_rank, job.local_size) {
                 assert!(rank < size);
@@ -232,6 +232,8 @@ pub(crate) fn job(lookup: &dyn Fn(&str) -> Option<String>, bytes: usize) {
 pub(crate) fn recorded() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     use super::host::HostId;
     use super::message::{Card, Introduction, Verdict};
+    use super::ranks::RankSet;
+    use super::survey::{Answers, Question};
     let host = || HostId::named("6d1f0c1e-boot/4026531840").expect("a short name");
     let v4 = "10.1.2.3:41000".parse().expect("an address");
     let v6 = "[fe80::1%3]:65535".parse().expect("an address");
@@ -249,9 +251,14 @@ pub(crate) fn recorded() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let refused = Answer::Refused(verdict).encode();
     let card = Card { rank: 2, host: host(), pid: 78, address: v4, hello: b"{\"version\":\"0.1.0\"}".to_vec() };
     let card = Control::Card(card).encode();
-    let payload = Control::Payload { origin: 1, sequence: 9, bytes: b"payload" }.encode();
-    let lost = Control::Lost { rank: 4, how: "its control connection closed".to_owned() }.encode();
-    let left = Control::Left { rank: 5 }.encode();
+    let announced = Control::Announced { topic: 9, origin: 1, word: b"a word" }.encode();
+    let question = Question { round: 2, sequence: 17 };
+    let ranks: RankSet = [0, 1, 2, 66].into_iter().collect();
+    let answered =
+        Control::Answered(Answers { topic: 9, question, answer: b"in call 17"[..].into(), ranks: ranks.clone() });
+    let answered = answered.encode();
+    let lost = Control::Lost { ranks: RankSet::of(4), how: "its control connection closed".to_owned() }.encode();
+    let left = Control::Left { ranks }.encode();
     let body = |frame: &[u8]| frame[4..].to_vec();
     vec![
         ("message", "join", body(&join)),
@@ -260,11 +267,12 @@ pub(crate) fn recorded() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("message", "welcome", body(&welcome)),
         ("message", "refused", body(&refused)),
         ("message", "card", body(&card)),
-        ("message", "payload", body(&payload)),
+        ("message", "announced", body(&announced)),
+        ("message", "answered", body(&answered)),
         ("message", "lost", body(&lost)),
         ("message", "left", body(&left)),
-        ("inbox", "one_by_one", [&[0][..], &card, &payload, &left].concat()),
-        ("inbox", "in_pieces", [&[2][..], &lost, &card, &payload, &left].concat()),
+        ("inbox", "one_by_one", [&[0][..], &card, &announced, &left].concat()),
+        ("inbox", "in_pieces", [&[2][..], &lost, &card, &announced, &left].concat()),
         ("door", "join", join),
         ("door", "link_and_more", [link, left].concat()),
         ("door", "stream", stream),

@@ -2,19 +2,26 @@
 
 use super::door::Door;
 use super::link::{Ended, Frame, Link};
-use super::mesh::{Command, FAREWELL, Fate, Parked, Purpose, Shared};
+use super::mesh::{Command, FAREWELL, Fate, LAST_WORDS, Parked, Purpose, Shared};
 use super::message::{Control, Request};
+use super::ranks::RankSet;
 use super::socket::{Stream, Watch, wait};
+use super::survey::{Answers, News};
 use super::wire::Malformed;
 use crate::types::Rank;
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Connections that wait for this rank to ask for them.
 const MAX_PARKED: usize = 4096;
+/// Announcements whose topics are remembered: an older one that comes again goes around again.
+const MAX_ANNOUNCED: usize = 4096;
+/// Answers are collected for so long before they are passed on, but for the first after a while.
+const COLLECT: Duration = Duration::from_millis(5);
 
 pub(super) struct Worker {
     rank: Rank,
@@ -23,9 +30,13 @@ pub(super) struct Worker {
     ear: UnixStream,
     door: Door,
     links: Vec<Link>,
-    /// The last payload of each origin.
-    seen: Vec<u64>,
-    /// Until when a goodbye may take.
+    /// Topics of the last announcements, oldest first.
+    announced: VecDeque<u64>,
+    /// Ranks that ended, from whom this rank knows it, and how; the neighbours are told at the end of the turn.
+    news: Vec<(Rank, Rank, Fate)>,
+    /// When answers were last passed on.
+    told: Instant,
+    /// Since when this rank is leaving.
     leaving: Option<Instant>,
     /// What was last made known of [`Door::is_starved`].
     starved: bool,
@@ -44,7 +55,19 @@ impl Drop for Worker {
 impl Worker {
     /// `ear` is readable when commands wait.
     pub fn new(rank: Rank, size: usize, shared: Arc<Shared>, ear: UnixStream, door: Door) -> Worker {
-        Worker { rank, size, shared, ear, door, links: Vec::new(), seen: vec![0; size], leaving: None, starved: false }
+        Worker {
+            rank,
+            size,
+            shared,
+            ear,
+            door,
+            links: Vec::new(),
+            announced: VecDeque::new(),
+            news: Vec::new(),
+            told: Instant::now(),
+            leaving: None,
+            starved: false,
+        }
     }
 
     /// Serves until this rank leaves.
@@ -58,7 +81,13 @@ impl Worker {
     }
 
     fn is_done(&self) -> bool {
-        self.leaving.is_some_and(|until| self.links.is_empty() || Instant::now() >= until)
+        self.leaves_by().is_some_and(|by| self.links.is_empty() || Instant::now() >= by)
+    }
+
+    /// When this rank leaves, whether its neighbours have ended their connections or not.
+    fn leaves_by(&self) -> Option<Instant> {
+        let has_said_all = self.links.iter().all(Link::is_finished);
+        self.leaving.map(|since| since + if has_said_all { FAREWELL } else { LAST_WORDS })
     }
 
     /// Carries out what callers asked for; false if it is to end at once.
@@ -74,10 +103,14 @@ impl Worker {
                 Command::Send(rank, frame) => {
                     self.links.iter_mut().filter(|link| link.rank == rank).for_each(|link| link.queue(frame.clone()))
                 }
-                Command::Flood(frame) => self.forward_payload(&frame, &[]),
+                Command::Announce(topic, frame) => {
+                    if self.is_first_word(topic) {
+                        self.pass_on(&frame, self.rank);
+                    }
+                }
                 Command::Leave(last_words) => {
                     if self.leaving.is_none() {
-                        self.leaving = Some(Instant::now() + FAREWELL);
+                        self.leaving = Some(Instant::now());
                         self.links.iter_mut().for_each(|link| link.queue(last_words.clone()));
                     }
                 }
@@ -98,6 +131,8 @@ impl Worker {
 
     /// Sends, sleeps until something happens, and takes it in.
     fn turn(&mut self) -> io::Result<()> {
+        self.tell_news();
+        let tells_at = self.tell_answers(Instant::now());
         self.each_link(|link| link.flush());
         if self.leaving.is_some() {
             self.links.iter_mut().for_each(Link::finish);
@@ -106,7 +141,7 @@ impl Worker {
         watches.extend(self.links.iter().map(Link::watch));
         let links = self.links.len();
         self.door.watch(&mut watches);
-        wait(&mut watches, self.door.wakes_at().into_iter().chain(self.leaving).min())?;
+        wait(&mut watches, self.door.wakes_at().into_iter().chain(self.leaves_by()).chain(tells_at).min())?;
         if watches[0].is_ready() {
             // One read is enough: what is left rings again.
             let _ = self.ear.read(&mut [0; 512]);
@@ -183,19 +218,24 @@ impl Worker {
                     state.cards[rank].get_or_insert(card);
                 });
             }
-            Control::Payload { origin, sequence, bytes } if origin < self.size => {
-                if origin != self.rank && sequence > self.seen[origin] {
-                    self.seen[origin] = sequence;
-                    let frame: Frame = Control::Payload { origin, sequence, bytes }.encode().into();
-                    self.forward_payload(&frame, &[from, origin]);
-                    self.shared.mailbox.frame(origin, bytes);
+            Control::Announced { topic, origin, word } if origin < self.size => {
+                if origin != self.rank && self.is_first_word(topic) {
+                    self.pass_on(&Control::Announced { topic, origin, word }.encode().into(), from);
+                    self.shared.mailbox.announced(origin, topic, word);
                 }
             }
-            Control::Lost { rank, how } if rank < self.size => self.learn(rank, Fate::Lost(how), from),
-            Control::Left { rank } if rank < self.size => self.learn(rank, Fate::Left, from),
-            Control::Card(_) | Control::Payload { .. } | Control::Lost { .. } | Control::Left { .. } => {
-                return Err(Malformed);
+            Control::Answered(answers) if answers.ranks.fits(self.size) => self.take_in_answers(from, answers),
+            Control::Lost { ranks, how } if ranks.fits(self.size) => {
+                ranks.iter().for_each(|rank| self.learn(rank, Fate::Lost(how.clone()), from))
             }
+            Control::Left { ranks } if ranks.fits(self.size) => {
+                ranks.iter().for_each(|rank| self.learn(rank, Fate::Left, from))
+            }
+            Control::Card(_)
+            | Control::Announced { .. }
+            | Control::Answered(_)
+            | Control::Lost { .. }
+            | Control::Left { .. } => return Err(Malformed),
         }
         Ok(())
     }
@@ -216,31 +256,88 @@ impl Worker {
         if !is_news {
             return;
         }
-        match fate {
+        match &fate {
             Fate::Present => unreachable!("nobody comes back"),
-            Fate::Left => {
-                self.forward(Control::Left { rank }, from);
-                self.shared.mailbox.left(rank);
-            }
-            Fate::Lost(how) => {
-                self.forward(Control::Lost { rank, how: how.clone() }, from);
-                self.shared.mailbox.lost(rank, how);
+            Fate::Left => self.shared.mailbox.left(rank),
+            Fate::Lost(how) => self.shared.mailbox.lost(rank, how.clone()),
+        }
+        self.news.push((rank, from, fate));
+    }
+
+    /// Tells the neighbours who ended, those that ended alike in one frame. It goes out whatever is queued.
+    fn tell_news(&mut self) {
+        let news = std::mem::take(&mut self.news);
+        for link in &mut self.links {
+            let mut untold: Vec<_> = news.iter().filter(|(_, from, _)| *from != link.rank).collect();
+            while let Some((_, _, fate)) = untold.first().copied() {
+                let alike = untold.extract_if(.., |(_, _, other)| other == fate);
+                let ranks: RankSet = alike.map(|(rank, ..)| *rank).collect();
+                link.queue(last_words(ranks, fate).encode().into());
             }
         }
     }
 
-    /// News of life and death is small and goes out whatever is queued.
-    fn forward(&mut self, control: Control<'_>, except: Rank) {
-        let frame: Frame = control.encode().into();
-        self.links.iter_mut().filter(|link| link.rank != except).for_each(|link| link.queue(frame.clone()));
+    /// Passes answers on, or returns when it is time to.
+    fn tell_answers(&mut self, now: Instant) -> Option<Instant> {
+        let mut state = self.shared.state();
+        // Whoever was left out reads again.
+        for link in self.links.iter_mut().filter(|link| link.left_out && link.keeps_up()) {
+            link.left_out = false;
+            state.surveys.catch_up();
+        }
+        if !state.surveys.is_dirty() {
+            return None;
+        }
+        if now < self.told + COLLECT {
+            return Some(self.told + COLLECT);
+        }
+        self.told = now;
+        let (ready, slow): (Vec<&mut Link>, Vec<_>) = self.links.iter_mut().partition(|link| link.keeps_up());
+        slow.into_iter().for_each(|link| link.left_out = true);
+        let ranks: Vec<Rank> = ready.iter().map(|link| link.rank).collect();
+        let told = state.surveys.tell(&ranks);
+        drop(state);
+        for (rank, answers) in told {
+            let frame = Control::Answered(answers).encode().into();
+            self.links.iter_mut().filter(|link| link.rank == rank).for_each(|link| link.queue(Frame::clone(&frame)));
+        }
+        None
     }
 
-    fn forward_payload(&mut self, frame: &Frame, except: &[Rank]) {
-        for link in self.links.iter_mut().filter(|link| !except.contains(&link.rank)) {
+    fn take_in_answers(&mut self, from: Rank, answers: Answers) {
+        let Answers { topic, question, answer, .. } = answers.clone();
+        let news = self.shared.state().surveys.take_in(from, answers, Instant::now());
+        let ranks = match news {
+            News::Nothing => return,
+            News::From(ranks) => ranks,
+            News::Question(ranks) => {
+                let answer = self.shared.mailbox.asked(topic, question.sequence).into();
+                let own = Answers { topic, question, answer, ranks: RankSet::of(self.rank) };
+                self.shared.state().surveys.take_in(self.rank, own, Instant::now());
+                ranks
+            }
+        };
+        self.shared.mailbox.answered(topic, question.round, &answer, &ranks);
+    }
+
+    /// Whether nothing was announced on this topic before, as far as it is remembered.
+    fn is_first_word(&mut self, topic: u64) -> bool {
+        if self.announced.contains(&topic) {
+            return false;
+        }
+        if self.announced.len() == MAX_ANNOUNCED {
+            self.announced.pop_front();
+        }
+        self.announced.push_back(topic);
+        true
+    }
+
+    fn pass_on(&mut self, frame: &Frame, except: Rank) {
+        for link in self.links.iter_mut().filter(|link| link.rank != except) {
             if link.has_room() {
                 link.queue(frame.clone());
             } else {
-                tracing::warn!(rank = self.rank, peer = link.rank, "control payload dropped: the rank does not read");
+                tracing::warn!(rank = self.rank, peer = link.rank, "announcement dropped: the rank does not read");
             }
         }
     }
@@ -272,9 +369,17 @@ impl Worker {
             let is_same =
                 |other: &Parked| (other.purpose, other.rank, other.tag) == (parked.purpose, parked.rank, parked.tag);
             state.parked.retain(|other| !is_same(other));
-            if state.parked.len() < MAX_PARKED {
+            if state.parked.len() < MAX_PARKED && !state.refused.contains(&parked.family()) {
                 state.parked.push(parked);
             }
         });
+    }
+}
+
+fn last_words(ranks: RankSet, fate: &Fate) -> Control<'static> {
+    match fate {
+        Fate::Present => unreachable!("that is no news"),
+        Fate::Left => Control::Left { ranks },
+        Fate::Lost(how) => Control::Lost { ranks, how: how.clone() },
     }
 }

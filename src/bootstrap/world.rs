@@ -3,12 +3,12 @@
 use super::dial::{Dial, Target};
 use super::door::Door;
 use super::environment::{Job, Meeting};
-use super::graph::{chords, ranges};
+use super::graph::{children, chords, parent, ranges};
 use super::handle::{receive_handle, send_handle};
 use super::host::HostId;
 use super::mailbox::ControlSink;
 use super::mesh::{Mesh, Purpose};
-use super::message::{Card, Request, Tag};
+use super::message::{Card, MAX_ANSWER_BYTES, Request, Tag};
 use super::rendezvous::{Met, hex, meet};
 use super::secret::Key;
 use super::socket::{Listener, Stream};
@@ -20,7 +20,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What every rank knows of every other.
 #[derive(Clone, Debug)]
@@ -197,7 +197,7 @@ impl World {
         &self.peers[rank]
     }
 
-    /// Sets who hears of frames and losses, in place of the sink before. What came earlier is delivered before this returns.
+    /// Sets who hears of announcements, questions and losses, in place of the sink before. What came earlier is delivered before this returns.
     /// The world holds the sink until [`World::leave`]; a sink that holds the world keeps both alive.
     pub fn set_sink(&self, sink: Arc<dyn ControlSink>) {
         if let Some(links) = self.own_links() {
@@ -205,52 +205,82 @@ impl World {
         }
     }
 
-    /// Sends a payload to every other rank through the mesh. Never blocks: it is queued, and one that 16 MiB of others already
-    /// wait before is dropped with a warning.
+    /// Tells every other rank, unless this rank has heard another word on the topic: the first one goes everywhere, one that comes
+    /// later goes no further than where an earlier one has been. Never blocks: it is queued, and one that 16 MiB of others already wait
+    /// before is dropped with a warning.
     ///
     /// # Panics
-    /// If the payload is longer than [`MAX_PAYLOAD_BYTES`].
-    pub fn flood(&self, payload: &[u8]) {
-        assert!(payload.len() <= MAX_PAYLOAD_BYTES, "a payload of {} bytes", payload.len());
+    /// If the word is longer than [`MAX_PAYLOAD_BYTES`].
+    pub fn announce(&self, topic: u64, word: &[u8]) {
+        assert!(word.len() <= MAX_PAYLOAD_BYTES, "a word of {} bytes", word.len());
         if let Some(links) = self.own_links() {
-            links.mesh.flood(payload);
+            links.mesh.announce(topic, word);
         }
     }
 
-    /// A TCP connection to `peer` for data, both ends authenticated. Both call it with the same tag; the lower rank dials, the
-    /// higher waits for it. The stream blocks, has `TCP_NODELAY` set, and is close-on-exec.
+    /// Asks every rank, on a topic, about a sequence number, unless this rank has heard of such a question less than `fresh` ago.
+    /// `answer` is this rank's own. Returns the round that will tell. Never blocks: answers go to the sinks of all ranks.
+    ///
+    /// # Panics
+    /// If the answer is longer than [`MAX_ANSWER_BYTES`].
+    pub fn ask(&self, topic: u64, sequence: u64, answer: &[u8], fresh: Duration) -> u64 {
+        assert!(answer.len() <= MAX_ANSWER_BYTES, "an answer of {} bytes", answer.len());
+        self.own_links().map_or(0, |links| links.mesh.ask(topic, sequence, answer, fresh))
+    }
+
+    /// A TCP connection to `peer` for data: [`World::open_streams`] for one.
+    pub fn open_stream(&self, peer: Rank, tag: Tag, deadline: Instant) -> Result<TcpStream> {
+        let streams = self.open_streams(&[(peer, tag)], deadline, &|_| None)?;
+        Ok(streams.into_iter().next().expect("one was asked for"))
+    }
+
+    /// TCP connections for data to these peers, in this order, both ends authenticated. Both ends of one call it with the same tag;
+    /// the lower rank dials, the higher waits for it. A rank dials all that it has to before it waits for any, so the order does not
+    /// matter. `hopeless` is asked some times a second, with the rank that is waited for, and ends it with the error that it gives.
+    /// The streams block, have `TCP_NODELAY` set, and are close-on-exec.
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`], [`ErrorKind::PeerLost`], [`ErrorKind::Resource`]; [`ErrorKind::InvalidArgument`] for a rank that
     /// is this one or none; [`ErrorKind::Forked`].
-    pub fn open_stream(&self, peer: Rank, tag: Tag, deadline: Instant) -> Result<TcpStream> {
-        self.open_stream_unless(peer, tag, deadline, &|| None)
-    }
-
-    /// As [`World::open_stream`], and ends early with the error that `hopeless` gives; it is asked some times a second.
-    pub fn open_stream_unless(
+    pub fn open_streams(
         &self,
-        peer: Rank,
-        tag: Tag,
+        wanted: &[(Rank, Tag)],
         deadline: Instant,
-        hopeless: &dyn Fn() -> Option<Error>,
-    ) -> Result<TcpStream> {
+        hopeless: &dyn Fn(Rank) -> Option<Error>,
+    ) -> Result<Vec<TcpStream>> {
         self.check_process()?;
-        let links = self.links_to(peer)?;
-        let stream = if self.rank < peer {
-            let target = Target::Tcp(self.peers[peer].address);
-            let request = Request::Stream { rank: self.rank, tag };
-            self.call(&target, peer, &request, deadline, &|| hopeless().or_else(|| links.mesh.farewell_of(peer)))?
-        } else {
-            links.mesh.take_parked(Purpose::Stream, peer, tag, deadline, hopeless)?
-        };
-        let Stream::Tcp(stream) = stream else { unreachable!("streams are let in over TCP alone") };
-        stream.set_nonblocking(false).map_err(|error| self.broken(peer, "connection", &error))?;
-        Ok(stream)
+        // The nearest higher rank first: so at any time the dials of all ranks go to different ones.
+        let mut order: Vec<usize> = (0..wanted.len()).collect();
+        order.sort_by_key(|index| (wanted[*index].0 < self.rank, wanted[*index].0));
+        let mut streams: Vec<Option<TcpStream>> = wanted.iter().map(|_| None).collect();
+        for index in order {
+            let (peer, tag) = wanted[index];
+            let links = self.links_to(peer)?;
+            let hopeless = || hopeless(peer);
+            let stream = if self.rank < peer {
+                let target = Target::Tcp(self.peers[peer].address);
+                let request = Request::Stream { rank: self.rank, tag };
+                self.call(&target, peer, &request, deadline, &|| hopeless().or_else(|| links.mesh.farewell_of(peer)))?
+            } else {
+                links.mesh.take_parked(Purpose::Stream, peer, tag, deadline, &hopeless)?
+            };
+            let Stream::Tcp(stream) = stream else { unreachable!("streams are let in over TCP alone") };
+            stream.set_nonblocking(false).map_err(|error| self.broken(peer, "connection", &error))?;
+            streams[index] = Some(stream);
+        }
+        Ok(streams.into_iter().map(|stream| stream.expect("all were opened")).collect())
     }
 
-    /// Hands one file descriptor to several processes of this host: the first of the group gives it, the others give `None`;
-    /// every member calls with the same tag and gets a descriptor of the same file, close-on-exec.
+    /// This rank opens no more streams whose tags begin with these bytes (little-endian): those that others have opened or open later
+    /// are closed, so that they see it. Streams that this rank has taken are not touched.
+    pub fn refuse_streams(&self, family: u64) {
+        if let Some(links) = self.own_links() {
+            links.mesh.refuse(family);
+        }
+    }
+
+    /// Hands one file descriptor to several processes of this host: the first of the group gives it, the others give `None` and pass
+    /// it on, as in a binomial broadcast; every member calls with the same tag and gets a descriptor of the same file, close-on-exec.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the group does not hold this rank, holds one twice or one of another host, or `handle`
@@ -258,25 +288,25 @@ impl World {
     pub fn share_fd(&self, group: &[Rank], tag: Tag, handle: Option<OwnedFd>, deadline: Instant) -> Result<OwnedFd> {
         self.check_process()?;
         self.check_group(group, handle.is_some())?;
-        match handle {
-            Some(handle) => {
-                for member in &group[1..] {
-                    let stream =
-                        self.links_to(*member)?.mesh.take_parked(Purpose::Handle, *member, tag, deadline, &|| None)?;
-                    send_handle(&stream, handle.as_fd(), deadline)
-                        .map_err(|error| self.broken(*member, "handing over a file", &error))?;
-                }
-                Ok(handle)
-            }
+        let own = group.iter().position(|rank| *rank == self.rank).expect("the group was checked");
+        let handle = match handle {
+            Some(handle) => handle,
             None => {
-                let giver = group[0];
+                let giver = group[parent(own)];
                 let links = self.links_to(giver)?;
                 let target = Target::Abstract(handle_name(&links.session, giver));
                 let request = Request::Handle { rank: self.rank, tag };
                 let stream = self.call(&target, giver, &request, deadline, &|| links.mesh.farewell_of(giver))?;
-                receive_handle(&stream, deadline).map_err(|error| self.broken(giver, "handing over a file", &error))
+                receive_handle(&stream, deadline).map_err(|error| self.broken(giver, "handing over a file", &error))?
             }
+        };
+        for child in children(own, group.len()) {
+            let member = group[child];
+            let stream = self.links_to(member)?.mesh.take_parked(Purpose::Handle, member, tag, deadline, &|| None)?;
+            send_handle(&stream, handle.as_fd(), deadline)
+                .map_err(|error| self.broken(member, "handing over a file", &error))?;
         }
+        Ok(handle)
     }
 
     fn check_group(&self, group: &[Rank], gives: bool) -> Result<()> {
@@ -300,7 +330,8 @@ impl World {
         Ok(())
     }
 
-    /// Says goodbye, so that the end of this process is not taken for a death; takes about 100 ms at most. Later calls fail or do
+    /// Says goodbye, so that the end of this process is not taken for a death; takes about 100 ms at most, and 2 s beside a rank that
+    /// does not read, or on a machine that has too much to do. Later calls fail or do
     /// nothing. Dropping the world does the same.
     pub fn leave(&self) {
         if let Some(links) = self.own_links() {

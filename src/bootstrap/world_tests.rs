@@ -102,7 +102,8 @@ fn on_each<T: Send>(worlds: &[Arc<World>], run: impl Fn(&World) -> T + Sync) -> 
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Heard {
-    Frame(Rank, Vec<u8>),
+    Word(Rank, u64, Vec<u8>),
+    Answer(Vec<u8>, RankSet),
     Lost(Rank),
     Left(Rank),
 }
@@ -110,8 +111,15 @@ enum Heard {
 struct Listening(Sender<Heard>);
 
 impl ControlSink for Listening {
-    fn frame(&self, origin: Rank, payload: &[u8]) {
-        let _ = self.0.send(Heard::Frame(origin, payload.to_vec()));
+    fn announced(&self, origin: Rank, topic: u64, word: &[u8]) {
+        let _ = self.0.send(Heard::Word(origin, topic, word.to_vec()));
+    }
+    fn asked(&self, topic: u64, sequence: u64) -> Vec<u8> {
+        answer_to(topic, sequence)
+    }
+    fn answered(&self, _topic: u64, round: u64, answer: &[u8], ranks: &RankSet) {
+        assert_eq!(round, 1);
+        let _ = self.0.send(Heard::Answer(answer.to_vec(), ranks.clone()));
     }
     fn lost(&self, rank: Rank, _how: &str) {
         let _ = self.0.send(Heard::Lost(rank));
@@ -119,6 +127,10 @@ impl ControlSink for Listening {
     fn left(&self, rank: Rank) {
         let _ = self.0.send(Heard::Left(rank));
     }
+}
+
+fn answer_to(topic: u64, sequence: u64) -> Vec<u8> {
+    format!("{topic}: {sequence}").into_bytes()
 }
 
 fn listen(world: &World) -> Receiver<Heard> {
@@ -179,38 +191,94 @@ fn the_largest_hello_arrives_and_a_larger_one_is_refused() {
 }
 
 #[test]
-fn a_flood_reaches_everyone_once_and_in_order() {
+fn an_announcement_reaches_everyone_once() {
     let worlds = Environment::local().join_all(13);
     let ears: Vec<_> = worlds.iter().map(|world| listen(world)).collect();
-    const EACH: u32 = 50;
-    on_each(&worlds, |world| (0..EACH).for_each(|number| world.flood(&number.to_le_bytes())));
+    const EACH: u64 = 50;
+    let topic = |rank: Rank, number| rank as u64 * EACH + number;
+    on_each(&worlds, |world| {
+        (0..EACH).for_each(|number| world.announce(topic(world.rank(), number), &number.to_le_bytes()))
+    });
     for (rank, ear) in ears.iter().enumerate() {
-        let mut next = [0; 13];
+        let mut heard = HashMap::new();
         for _ in 0..12 * EACH {
-            let Heard::Frame(origin, payload) = ear.recv_timeout(LONG).unwrap() else { panic!("nobody is gone") };
-            assert_eq!(payload, u32::to_le_bytes(next[origin]), "from {origin} at {rank}");
-            next[origin] += 1;
+            let Heard::Word(origin, topic, word) = ear.recv_timeout(LONG).unwrap() else { panic!("nobody is gone") };
+            assert_eq!(heard.insert(topic, (origin, word)), None, "twice at {rank}");
         }
-        assert_eq!(next[rank], 0, "nobody hears itself");
+        let all = (0..13).filter(|origin| *origin != rank);
+        let all = all.flat_map(|origin| (0..EACH).map(move |number| (origin, number)));
+        let all = all.map(|(origin, number)| (topic(origin, number), (origin, number.to_le_bytes().to_vec())));
+        assert_eq!(heard, all.collect(), "at {rank}");
     }
-    // Everyone has everything; a second copy would come before this.
-    worlds[0].flood(b"end");
+}
+
+#[test]
+fn of_a_topic_nobody_hears_two_words_and_everybody_one() {
+    let worlds = Environment::local().join_all(33);
+    let ears: Vec<_> = worlds.iter().map(|world| listen(world)).collect();
+    // Rank 0 says nothing, so it hears what came first to it.
+    on_each(&worlds[1..], |world| world.announce(7, &[world.rank() as u8]));
+    let Heard::Word(origin, 7, word) = ears[0].recv_timeout(LONG).unwrap() else { panic!("nobody is gone") };
+    assert_eq!(word, [origin as u8]);
+    worlds[0].announce(8, b"end");
     for ear in &ears[1..] {
-        assert_eq!(ear.recv_timeout(LONG).unwrap(), Heard::Frame(0, b"end".to_vec()));
+        let mut before = 0;
+        while ear.recv_timeout(LONG).unwrap() != Heard::Word(0, 8, b"end".to_vec()) {
+            before += 1;
+        }
+        assert!(before <= 1, "{before} words on a topic");
     }
+}
+
+#[test]
+fn answers_of_all_reach_everyone() {
+    let worlds = Environment::local().join_all(20);
+    let ears: Vec<_> = worlds.iter().map(|world| listen(world)).collect();
+    let ask = |world: &World| world.ask(3, 17, &answer_to(3, 17), LONG);
+    assert!(on_each(&worlds, ask).into_iter().all(|round| round == 1), "all ask the same");
+    for (rank, ear) in ears.iter().enumerate() {
+        let mut answered = RankSet::of(rank);
+        while answered.iter().count() < 20 {
+            let Heard::Answer(answer, ranks) = ear.recv_timeout(LONG).unwrap() else { panic!("nobody is gone") };
+            assert_eq!(answer, answer_to(3, 17));
+            assert_eq!(ranks.minus(&answered), ranks, "nobody answers twice, at {rank}");
+            answered.add(&ranks);
+        }
+    }
+}
+
+#[test]
+fn streams_that_are_refused_end() {
+    let worlds = Environment::local().join_all(2);
+    let tag = |family: u64| {
+        let mut tag = [1; 16];
+        tag[..8].copy_from_slice(&family.to_le_bytes());
+        tag
+    };
+    // One that is there already, and one that comes later.
+    let mut early = worlds[0].open_stream(1, tag(5), soon()).unwrap();
+    let other = worlds[0].open_stream(1, tag(6), soon()).unwrap();
+    worlds[1].open_stream(0, tag(6), soon()).unwrap();
+    worlds[1].refuse_streams(5);
+    let mut late = worlds[0].open_stream(1, tag(5), soon()).unwrap();
+    for stream in [&mut early, &mut late] {
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    }
+    drop(other);
 }
 
 #[test]
 fn what_comes_before_the_sink_is_kept_for_it() {
     let worlds = Environment::local().join_all(3);
-    worlds[0].flood(b"early");
+    worlds[0].announce(1, b"early");
     let witness = listen(&worlds[2]);
-    assert_eq!(witness.recv_timeout(LONG).unwrap(), Heard::Frame(0, b"early".to_vec()));
+    assert_eq!(witness.recv_timeout(LONG).unwrap(), Heard::Word(0, 1, b"early".to_vec()));
     worlds[2].die();
     let ear = listen(&worlds[1]);
     let mut heard = vec![ear.recv_timeout(LONG).unwrap(), ear.recv_timeout(LONG).unwrap()];
     heard.sort_by_key(|heard| matches!(heard, Heard::Lost(_)));
-    assert_eq!(heard, [Heard::Frame(0, b"early".to_vec()), Heard::Lost(2)]);
+    assert_eq!(heard, [Heard::Word(0, 1, b"early".to_vec()), Heard::Lost(2)]);
 }
 
 #[test]
@@ -479,8 +547,8 @@ fn strangers_at_a_running_job_hold_nobody_up() {
             world.open_stream(peer, [4; 16], soon()).unwrap();
         }
     });
-    worlds[0].flood(b"still here");
-    assert_eq!(ear.recv_timeout(LONG).unwrap(), Heard::Frame(0, b"still here".to_vec()));
+    worlds[0].announce(2, b"still here");
+    assert_eq!(ear.recv_timeout(LONG).unwrap(), Heard::Word(0, 2, b"still here".to_vec()));
 }
 
 #[test]
@@ -492,7 +560,7 @@ fn a_forked_child_is_refused_and_disturbs_nobody() {
     if child == 0 {
         let refused = worlds[0].open_stream(1, [0; 16], soon()).is_err_and(|error| error.kind() == ErrorKind::Forked)
             && worlds[0].share_fd(&[0, 1], [0; 16], None, soon()).is_err_and(|error| error.kind() == ErrorKind::Forked);
-        worlds[0].flood(b"from the child");
+        worlds[0].announce(2, b"from the child");
         worlds[0].leave();
         drop(worlds);
         // SAFETY: ends this process; takes no pointers.
@@ -502,8 +570,8 @@ fn a_forked_child_is_refused_and_disturbs_nobody() {
     // SAFETY: the pointer is to a live local.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     assert_eq!(status, 0);
-    worlds[0].flood(b"from the parent");
-    assert_eq!(ear.recv_timeout(LONG).unwrap(), Heard::Frame(0, b"from the parent".to_vec()));
+    worlds[0].announce(2, b"from the parent");
+    assert_eq!(ear.recv_timeout(LONG).unwrap(), Heard::Word(0, 2, b"from the parent".to_vec()));
 }
 
 #[test]
@@ -533,7 +601,7 @@ fn a_world_that_was_left_refuses_and_stays_silent() {
     let worlds = Environment::local().join_all(2);
     worlds[0].leave();
     worlds[0].leave();
-    worlds[0].flood(b"nothing");
+    worlds[0].announce(2, b"nothing");
     assert_eq!(worlds[0].open_stream(1, [0; 16], soon()).unwrap_err().kind(), ErrorKind::Aborted);
     assert_eq!(worlds[1].open_stream(0, [0; 16], soon()).unwrap_err().kind(), ErrorKind::PeerLost);
 }
@@ -542,7 +610,7 @@ fn a_world_that_was_left_refuses_and_stays_silent() {
 fn a_world_of_one_has_no_socket_and_no_thread() {
     let world = Environment::local().join(0, 1, soon()).unwrap();
     assert!(world.links.is_none());
-    world.flood(b"to nobody");
+    world.announce(2, b"to nobody");
     world.share_fd(&[0], [0; 16], Some(memory_file().into()), soon()).unwrap();
     assert_eq!(world.open_stream(0, [0; 16], soon()).unwrap_err().kind(), ErrorKind::InvalidArgument);
     world.leave();

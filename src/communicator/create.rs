@@ -4,9 +4,9 @@ use super::diagnostics::warn_of_unknown_variables;
 use super::engine::Engine;
 use super::settings::{Patience, Settings};
 use super::{Communicator, Progress, Shared};
-use crate::bootstrap::{ControlSink, HostId, Job, World};
+use crate::bootstrap::{ControlSink, HostId, Job, RankSet, World};
 use crate::clock::Clock;
-use crate::control::{Control, Hub, Outlet, communicator_of};
+use crate::control::{Control, Hub, Line, Outlet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::links::{Links, Path};
 use crate::select::Context;
@@ -16,7 +16,7 @@ use crate::transport::arena::{Arena, Reach};
 use crate::transport::memory::{self, Mapping};
 use crate::types::{Rank, TransportKind};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -55,21 +55,53 @@ pub(super) struct ProcessWorld {
 #[derive(Default)]
 struct Controls {
     by_communicator: Mutex<HashMap<u64, Weak<Control>>>,
+    /// Where this rank stood in communicators that it has left, oldest first.
+    left: Mutex<VecDeque<(u64, Line)>>,
 }
+
+/// Communicators that a rank remembers to have left. Of an older one it says that it never had it.
+const LEFT: usize = 1024;
 
 impl Controls {
     fn all(&self) -> Vec<Arc<Control>> {
         self.by_communicator.lock().expect("no panic under this lock").values().filter_map(Weak::upgrade).collect()
     }
+
+    fn get(&self, communicator: u64) -> Option<Arc<Control>> {
+        self.by_communicator.lock().expect("no panic under this lock").get(&communicator).and_then(Weak::upgrade)
+    }
+
+    /// Whether this was the last one.
+    fn leave(&self, control: &Control) -> bool {
+        let mut left = self.left.lock().expect("no panic under this lock");
+        if left.len() == LEFT {
+            left.pop_front();
+        }
+        left.push_back((control.communicator(), control.recorder.last_line()));
+        let mut controls = self.by_communicator.lock().expect("no panic under this lock");
+        controls.remove(&control.communicator());
+        controls.is_empty()
+    }
 }
 
 impl ControlSink for Controls {
-    fn frame(&self, origin: Rank, payload: &[u8]) {
-        let Some(communicator) = communicator_of(payload) else { return };
-        let control =
-            self.by_communicator.lock().expect("no panic under this lock").get(&communicator).and_then(Weak::upgrade);
-        if let Some(control) = control {
-            control.hear(origin, payload);
+    fn announced(&self, origin: Rank, communicator: u64, word: &[u8]) {
+        if let Some(control) = self.get(communicator) {
+            control.hear(origin, word);
+        }
+    }
+
+    fn asked(&self, communicator: u64, sequence: u64) -> Vec<u8> {
+        if let Some(control) = self.get(communicator) {
+            return control.answer(sequence);
+        }
+        let left = self.left.lock().expect("no panic under this lock");
+        left.iter().find(|(id, _)| *id == communicator).map_or_else(Vec::new, |(_, line)| line.encode())
+    }
+
+    fn answered(&self, communicator: u64, round: u64, answer: &[u8], ranks: &RankSet) {
+        if let Some(control) = self.get(communicator) {
+            control.hear_answer(round, answer, ranks);
         }
     }
 
@@ -344,11 +376,18 @@ impl Origin {
 
     fn connector(&self, id: u64, members: &[Rank]) -> crate::exec::links::Connect {
         match self {
-            Origin::Threads(_) => Arc::new(|peer, _, _, _| unreachable!("threads reach rank {peer} through memory")),
+            Origin::Threads(_) => Arc::new(|names, _| unreachable!("threads reach {names:?} through memory")),
             Origin::Processes(world) => {
                 let (world, members) = (world.world.clone(), members.to_vec());
-                Arc::new(move |peer, channel, deadline, hopeless| {
-                    world.open_stream_unless(members[peer], tag(id, u64::from(channel)), deadline, hopeless)
+                let world_rank = move |peer: Rank| members[peer];
+                Arc::new(move |names, hope| {
+                    let wanted: Vec<_> =
+                        names.iter().map(|name| (world_rank(name.peer), tag(id, u64::from(name.channel)))).collect();
+                    let rank_of = |world_rank| {
+                        let index = wanted.iter().position(|(rank, _)| *rank == world_rank);
+                        names[index.expect("one of those that are wanted")].peer
+                    };
+                    world.open_streams(&wanted, hope.deadline, &|peer| (hope.hopeless)(rank_of(peer)))
                 })
             }
         }
@@ -377,10 +416,8 @@ impl Origin {
     /// handle may still hold the world when the process ends, which would look like a death.
     pub fn leave(&self, control: &Control) {
         if let Origin::Processes(world) = self {
-            let mut controls = world.controls.by_communicator.lock().expect("no panic under this lock");
-            controls.remove(&control.communicator());
-            let was_last = controls.is_empty();
-            drop(controls);
+            let was_last = world.controls.leave(control);
+            world.world.refuse_streams(control.communicator());
             if was_last {
                 world.world.leave();
             }
@@ -455,7 +492,7 @@ impl ProcessWorld {
             _ => Some(Path::Tcp),
         };
         let paths: Vec<Option<Path>> = members.iter().map(path).collect();
-        let outlet = Outlet::Mesh(self.world.clone());
+        let outlet = Outlet::mesh(self.world.clone(), members);
         let control = Control::new(id, rank, members.to_vec(), kinds(&paths), outlet, Clock::Real);
         self.controls.by_communicator.lock().expect("no panic under this lock").insert(id, Arc::downgrade(&control));
         Ok(Ground {

@@ -204,9 +204,9 @@ impl Engine {
         }
         let shape = self.draft(call).and_then(|draft| {
             let (control, sequence) = (self.control.clone(), self.sequence + 1);
-            let waiting = RefCell::new(Waiting::new(timeout, &control.clock));
+            let waiting = RefCell::new(Waiting::new(timeout, &control));
             let hopeless = |peer| {
-                let standing = || Standing { waits_for: vec![peer], ..Standing::default() };
+                let standing = || Standing::connecting(peer);
                 let look = || waiting.borrow_mut().look_around(&control, sequence, standing).err();
                 control.failure().or_else(look)
             };
@@ -262,6 +262,8 @@ impl Engine {
         element_bytes: usize,
         hope: &Hope<'_>,
     ) -> Result<Runner> {
+        let names = lowered.inboxes.iter().chain(lowered.outboxes.iter().map(|(name, _)| name));
+        self.links.connect(names.copied(), hope)?;
         let inboxes = lowered.inboxes.iter().map(|name| self.links.open_inbox(*name, hope)).collect::<Result<_>>()?;
         let outboxes =
             lowered.outboxes.iter().map(|(name, _)| self.links.open_outbox(*name, hope)).collect::<Result<_>>()?;
@@ -303,7 +305,7 @@ impl Engine {
                 Err(error) => return Err(self.end_in_error(shape, sequence, error)),
             }
         }
-        let mut waiting = Waiting::new(timeout, &self.control.clock);
+        let mut waiting = Waiting::new(timeout, &self.control);
         loop {
             match self.wait_once(shape, sequence, &mut waiting) {
                 Ok(true) => {
@@ -363,7 +365,7 @@ impl Engine {
     fn open_front(&mut self) -> Result<Stage> {
         self.guard()?;
         let Queued { ref call, timeout, .. } = self.queue[0];
-        let waiting = Waiting::new(timeout, &self.control.clock);
+        let waiting = Waiting::new(timeout, &self.control);
         if let Some(index) = self.shapes.find(call) {
             return Ok(self.begin_front(index, waiting));
         }
@@ -475,6 +477,7 @@ impl Engine {
                 self.resolve_front(Err(error));
             }
         }
+        self.links.hang_up();
         self.control.leave();
     }
 }

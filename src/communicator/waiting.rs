@@ -12,14 +12,17 @@ use std::time::{Duration, Instant};
 
 /// With sockets and shared memory to wait on, only the sockets can wake: the rest is looked at this often.
 const MIXED_SLEEP: Duration = Duration::from_millis(1);
-/// After this long a rank asks what the others do, and again after each further interval.
+/// After this long at the earliest a rank looks around and asks what the others do.
 const ASK_AFTER: Duration = Duration::from_millis(30);
-const ASK_INTERVAL: Duration = Duration::from_millis(250);
-/// A rank that did not answer a question for this long counts as silent; the last question is put this long before time is up,
-/// or, where the timeout is short, a quarter of it.
+/// It asks again when it has waited for half as long again, and at the latest after this long.
+const LONGEST_UNASKED: Duration = Duration::from_secs(5);
+/// What it knows it looks at more often, and still more rarely the more ranks there are.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// A rank that did not answer the last question within this time counts as silent, in a large world within several times what the
+/// answers take; where the timeout is short, within a quarter of it.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
-/// Whoever answered others a moment ago does not answer again, so an answer may be a little older than its question.
-const ANSWER_AGE: Duration = Duration::from_millis(50);
+/// A connection that was dialled before its rank left takes this long at most until it is known here.
+const ARRIVAL: Duration = Duration::from_secs(1);
 
 /// What a rank waits for: one program, or several side by side.
 pub trait Work {
@@ -39,14 +42,6 @@ impl Work for Runner {
     }
 }
 
-/// What a look at the others showed.
-struct Look {
-    now: Instant,
-    /// Time is up.
-    late: bool,
-    lines: Vec<PeerLine>,
-}
-
 fn no_answer(ranks: &[Rank]) -> String {
     format!("{} did not answer (stopped, or cut off)", named(ranks))
 }
@@ -62,53 +57,82 @@ pub struct Waiting {
     clock: Clock,
     started: Instant,
     timeout: Duration,
+    /// [`Control::pace`].
+    pace: Duration,
     rounds: u32,
     next_look: Instant,
-    /// When the others were first asked, and when last.
-    asked: Option<(Instant, Instant)>,
+    next_question: Instant,
+    first_question: Option<Instant>,
+    /// The round of the last question.
+    round: u64,
+    /// A rank that left, by when that was known here.
+    gone: Option<(Rank, Instant)>,
 }
 
 impl Waiting {
-    pub fn new(timeout: Duration, clock: &Clock) -> Waiting {
-        let (clock, started) = (clock.clone(), clock.now());
-        Waiting { clock, started, timeout, rounds: 0, next_look: started + ASK_AFTER.min(timeout / 2), asked: None }
+    pub fn new(timeout: Duration, control: &Control) -> Waiting {
+        let (clock, pace) = (control.clock.clone(), control.pace());
+        let started = clock.now();
+        let first = started + ASK_AFTER.max(pace).min(timeout / 2);
+        Waiting {
+            clock,
+            started,
+            timeout,
+            pace,
+            rounds: 0,
+            next_look: first,
+            next_question: first,
+            first_question: None,
+            round: 0,
+            gone: None,
+        }
     }
 
     /// From time to time: are the others in the same call, are they there at all, is time up?
-    pub fn look_around(&mut self, control: &Control, sequence: u64, standing: impl FnOnce() -> Standing) -> Result<()> {
-        let Some(Look { now, late, lines }) = self.look(control, sequence) else { return Ok(()) };
-        if let Some(mismatch) = describe_mismatch(sequence, &lines) {
-            // Whoever has not answered yet may still: the error is worth a moment more.
-            if lines.iter().all(|peer| peer.line.is_some())
-                || now > self.asked.map_or(now, |(first, _)| first) + SILENT_AFTER
-            {
-                return Err(mismatch);
+    pub fn look_around(
+        &mut self,
+        control: &Control,
+        sequence: u64,
+        mut standing: impl FnMut() -> Standing,
+    ) -> Result<()> {
+        let Some(now) = self.time_to_look() else { return Ok(()) };
+        self.ask_if_due(control, sequence, now);
+        let is_late = now >= self.end();
+        let now_standing = standing();
+        if is_late || control.differs(sequence, &now_standing.waits_for) {
+            let lines = control.lines(sequence);
+            if let Some(mismatch) = describe_mismatch(sequence, &lines) {
+                // Whoever has not answered yet may still: the error is worth a moment more.
+                let is_old = self.first_question.is_none_or(|first| now > first + SILENT_AFTER);
+                if is_late || is_old || lines.iter().all(|peer| peer.line.is_some()) {
+                    return Err(mismatch);
+                }
+                self.next_look = now + Duration::from_millis(10);
+                return Ok(());
             }
-            self.next_look = now + Duration::from_millis(10);
-            return Ok(());
         }
-        let standing = standing();
-        if let Some(&gone) = standing.waits_for.iter().find(|rank| lines[**rank].left) {
-            return Err(Error::new(
-                ErrorKind::PeerLost,
-                format!("rank {gone} has left in good order, but its part of this call is missing"),
-            )
-            .with_peer(gone)
-            .remedy(format!("make rank {gone} take part in as many calls as the others before it ends")));
+        if let Some(gone) = self.gone(control, now, &now_standing, &mut standing) {
+            return Err(left_early(gone, "its part of this call is missing"));
         }
-        if late { Err(self.timed_out(sequence, &lines, &standing)) } else { Ok(()) }
+        if is_late {
+            return Err(self.timed_out(sequence, &control.lines(sequence), &now_standing));
+        }
+        Ok(())
     }
 
-    /// As [`Waiting::look_around`], for messages, which are the affair of two ranks only; `message` is the first that is not done.
+    /// As [`Waiting::look_around`], for messages, which are the affair of two ranks only: `message` is the first that is not done,
+    /// `sequence` the number of this rank's last other call.
     pub fn look_for_peers(
         &mut self,
         control: &Control,
-        message: impl FnOnce() -> String,
-        standing: impl FnOnce() -> Standing,
+        sequence: u64,
+        message: impl Fn() -> String,
+        mut standing: impl FnMut() -> Standing,
     ) -> Result<()> {
-        let Some(Look { late, lines, .. }) = self.look(control, 0) else { return Ok(()) };
-        let standing = standing();
-        if let Some(&gone) = standing.waits_for.iter().find(|rank| lines[**rank].left) {
+        let Some(now) = self.time_to_look() else { return Ok(()) };
+        self.ask_if_due(control, sequence, now);
+        let now_standing = standing();
+        if let Some(gone) = self.gone(control, now, &now_standing, &mut standing) {
             return Err(Error::new(
                 ErrorKind::PeerLost,
                 format!("{}: rank {gone} has left in good order without its part", message()),
@@ -116,46 +140,25 @@ impl Waiting {
             .with_peer(gone)
             .remedy(format!("make rank {gone} send or receive as often as its peers expect")));
         }
-        if !late {
+        if now < self.end() {
             return Ok(());
         }
-        let mut parts: Vec<String> = standing.waits_for.iter().map(|rank| self.found(*rank, &lines[*rank])).collect();
+        let (lines, waits_for) = (control.lines(sequence), now_standing.waits_for);
+        let mut parts: Vec<String> = waits_for.iter().map(|rank| self.found(*rank, &lines[*rank])).collect();
         // A peer may itself wait for one that is stopped.
         let silent: Vec<Rank> = (0..lines.len()).filter(|rank| self.is_silent(&lines[*rank])).collect();
-        let others: Vec<Rank> = silent.iter().copied().filter(|rank| !standing.waits_for.contains(rank)).collect();
+        let others: Vec<Rank> = silent.iter().copied().filter(|rank| !waits_for.contains(rank)).collect();
         if !others.is_empty() {
             parts.push(no_answer(&others));
         }
         let text = format!("{} was not done within {:?}: {}", message(), self.timeout, parts.join("; "));
-        let culprit = silent.first().or(standing.waits_for.first()).copied();
+        let culprit = silent.first().or(waits_for.first()).copied();
         Err(blame(Error::new(ErrorKind::Timeout, text), culprit))
-    }
-
-    /// Looks at the others if it is time to, asks them again if there is time for answers, and sets the next time.
-    fn look(&mut self, control: &Control, sequence: u64) -> Option<Look> {
-        // Reading the clock costs more than a poll; young waits do it rarely.
-        if self.rounds < 64 && !self.rounds.is_multiple_of(16) {
-            return None;
-        }
-        let now = self.clock.now();
-        if now < self.next_look {
-            return None;
-        }
-        let end = self.started + self.timeout;
-        let last_call = end - SILENT_AFTER.min(self.timeout / 4);
-        // Between the last question and the end there is time for answers.
-        if self.asked.is_none_or(|(_, last)| last < last_call) {
-            control.ask(sequence);
-            self.asked = Some((self.asked.map_or(now, |(first, _)| first), now));
-        }
-        self.next_look = (now + ASK_INTERVAL).min(if now < last_call { last_call } else { end });
-        Some(Look { now, late: now >= end, lines: control.lines(sequence) })
     }
 
     /// Whether a rank did not answer the last question.
     fn is_silent(&self, peer: &PeerLine) -> bool {
-        let asked = self.asked.map_or(self.started, |(_, last)| last);
-        peer.heard.is_none_or(|heard| heard + ANSWER_AGE < asked)
+        !peer.left && peer.round < self.round
     }
 
     /// What a rank that is waited for is doing.
@@ -166,6 +169,71 @@ impl Waiting {
         match peer.line.as_ref().and_then(|line| line.doing.as_ref()) {
             Some(doing) => format!("rank {rank} is in {doing}"),
             None => format!("rank {rank} is in no call"),
+        }
+    }
+
+    fn end(&self) -> Instant {
+        self.started + self.timeout
+    }
+
+    /// When the last question is put: between it and the end there is time for answers.
+    fn last_call(&self) -> Instant {
+        self.end() - SILENT_AFTER.max(4 * self.pace).min(self.timeout / 4)
+    }
+
+    /// The time, if it is time to look around.
+    fn time_to_look(&self) -> Option<Instant> {
+        // Reading the clock costs more than a poll; young waits do it rarely.
+        if self.rounds < 64 && !self.rounds.is_multiple_of(16) {
+            return None;
+        }
+        Some(self.clock.now()).filter(|now| *now >= self.next_look)
+    }
+
+    /// Asks if it is time to, and sets when to look again. Questions become rarer, since all that wait put them.
+    fn ask_if_due(&mut self, control: &Control, sequence: u64, now: Instant) {
+        let last_call = self.last_call();
+        self.next_look = now + LOOK_INTERVAL.max(self.pace);
+        if now >= self.next_question {
+            self.round = control.ask(sequence, self.pace);
+            self.first_question.get_or_insert(now);
+            let pause = ((now - self.started) / 2).clamp(LOOK_INTERVAL.max(self.pace), LONGEST_UNASKED);
+            self.next_question = match now < last_call {
+                true => (now + pause).min(last_call),
+                // It was the last.
+                false => now + self.timeout,
+            };
+            self.next_look = now + self.pace;
+        }
+        let bound = if now < last_call { last_call } else { self.end() };
+        self.next_look = self.next_look.min(bound);
+    }
+
+    /// A rank that is waited for though it left in good order. What it sent before that is here: it went through memory, or else
+    /// the data's own connection has an end that shows. Only whether it had dialled that connection can be unclear for a while.
+    fn gone(
+        &mut self,
+        control: &Control,
+        now: Instant,
+        before: &Standing,
+        standing: &mut impl FnMut() -> Standing,
+    ) -> Option<Rank> {
+        let gone: Vec<Rank> = before.waits_for.iter().copied().filter(|rank| control.has_left(*rank)).collect();
+        if gone.is_empty() {
+            return None;
+        }
+        // Looked at again: now everything is here that came before the goodbye.
+        let after = standing();
+        let rank = gone.into_iter().find(|rank| after.waits_for.contains(rank) && !after.ends_show.contains(rank))?;
+        if !after.is_connecting {
+            return Some(rank);
+        }
+        match self.gone {
+            Some((known, since)) if known == rank => (now >= since + ARRIVAL).then_some(rank),
+            _ => {
+                self.gone = Some((rank, now));
+                None
+            }
         }
     }
 
@@ -240,3 +308,13 @@ impl Waiting {
         }
     }
 }
+/// The error where a rank has left in good order, and should not have.
+pub fn left_early(gone: Rank, what_is_missing: &str) -> Error {
+    Error::new(ErrorKind::PeerLost, format!("rank {gone} has left in good order, but {what_is_missing}"))
+        .with_peer(gone)
+        .remedy(format!("make rank {gone} take part in as much as the others before it ends"))
+}
+
+#[cfg(test)]
+#[path = "waiting_tests.rs"]
+mod tests;

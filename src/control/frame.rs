@@ -1,24 +1,9 @@
-//! What control planes say to each other. Frames are JSON: rare, small, bounded by the mesh, and a stranger to a version
-//! can still be read.
+//! What control planes say to each other: where a rank stands, and what failed. It is JSON: rare, small, bounded by the mesh, and
+//! a stranger to a version can still be read.
 
 use crate::error::{Error, ErrorKind};
 use crate::types::{Collective, Rank};
 use serde::{Deserialize, Serialize};
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Frame {
-    /// "What do you do at this sequence number?"
-    Asked {
-        sequence: u64,
-    },
-    At {
-        line: Line,
-    },
-    Failed {
-        error: Failure,
-    },
-    Left,
-}
 
 /// Where a rank stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,18 +11,28 @@ pub struct Line {
     /// The last call that the rank has entered, and the last one that it has finished; 0 before the first.
     pub entered: u64,
     pub finished: u64,
-    /// The call at the sequence number that was asked for and some before it, newest first, as far as the rank has entered
-    /// them and still remembers them.
+    /// The call at the sequence number that was asked for and some before it, and the last ones, newest first, as far as the rank
+    /// has entered them and still remembers them.
     pub calls: Vec<EnteredCall>,
     /// What the rank is in: the oldest message or the call that it has begun and not ended.
     pub doing: Option<String>,
-    pub pid: u32,
+    /// It makes no more calls.
+    pub left: bool,
 }
 
 impl Line {
     /// The call at a sequence number, if it is among those told.
     pub fn call(&self, sequence: u64) -> Option<&EnteredCall> {
         self.calls.iter().find(|call| call.sequence == sequence)
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a line has no maps and no foreign types")
+    }
+
+    /// None for what no version of us would send.
+    pub fn decode(bytes: &[u8]) -> Option<Line> {
+        serde_json::from_slice(bytes).ok()
     }
 }
 
@@ -95,6 +90,15 @@ impl Failure {
         }
     }
 
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a failure has no maps and no foreign types")
+    }
+
+    /// None for what no version of us would send.
+    pub fn decode(bytes: &[u8]) -> Option<Failure> {
+        serde_json::from_slice(bytes).ok()
+    }
+
     /// The error as a rank returns it that only heard of it.
     pub fn into_error(self, from: Rank) -> Error {
         let kind = KINDS.into_iter().find(|kind| kind.name() == self.kind).unwrap_or(ErrorKind::Aborted);
@@ -119,28 +123,6 @@ impl Failure {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Envelope<T> {
-    communicator: u64,
-    frame: T,
-}
-
-impl Frame {
-    pub fn encode(&self, communicator: u64) -> Vec<u8> {
-        serde_json::to_vec(&Envelope { communicator, frame: self }).expect("frames have no maps and no foreign types")
-    }
-
-    /// None for what no version of us would send.
-    pub fn decode(bytes: &[u8]) -> Option<Frame> {
-        serde_json::from_slice::<Envelope<Frame>>(bytes).ok().map(|envelope| envelope.frame)
-    }
-}
-
-/// For which communicator a frame is.
-pub fn communicator_of(bytes: &[u8]) -> Option<u64> {
-    serde_json::from_slice::<Envelope<serde::de::IgnoredAny>>(bytes).ok().map(|envelope| envelope.communicator)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,30 +131,25 @@ mod tests {
     fn frames_round_trip_and_garbage_is_nothing() {
         let error = Error::new(ErrorKind::Timeout, "rank 3 is missing").with_peer(3).in_operation("all_reduce", 9);
         let call = EnteredCall { sequence: 9, fingerprint: 7, text: "barrier".to_owned() };
-        let line = Line { entered: 9, finished: 8, calls: vec![call], doing: None, pid: 12 };
-        for frame in [
-            Frame::Asked { sequence: 9 },
-            Frame::At { line },
-            Frame::Failed { error: Failure::of(&error, 1) },
-            Frame::Left,
-        ] {
-            let bytes = frame.encode(42);
-            assert_eq!(Frame::decode(&bytes), Some(frame));
-            assert_eq!(communicator_of(&bytes), Some(42));
-            assert_eq!(Frame::decode(&bytes[..bytes.len() - 1]), None);
-        }
-        let heard = Failure::of(&error, 1).into_error(1);
+        let line = Line { entered: 9, finished: 8, calls: vec![call], doing: Some("barrier".to_owned()), left: false };
+        let bytes = line.encode();
+        assert_eq!(Line::decode(&bytes), Some(line));
+        assert_eq!(Line::decode(&bytes[..bytes.len() - 1]), None);
+        let failure = Failure::of(&error, 1);
+        let bytes = failure.encode();
+        assert_eq!(Failure::decode(&bytes), Some(failure.clone()));
+        assert_eq!(Failure::decode(&bytes[..bytes.len() - 1]), None);
+        let heard = failure.into_error(1);
         assert!(heard.is_timeout() && heard.peer() == Some(3) && heard.sequence() == Some(9));
         let message = Error::new(ErrorKind::Timeout, "no message").in_operation("recv", 9).remedy("send one");
         let heard = Failure::of(&message, 1).into_error(1);
         assert_eq!((heard.operation(), heard.advice()), (None, Some("send one; rank 1 noticed it first")));
-        assert_eq!(Frame::decode(b"\xff{}"), None);
+        assert_eq!(Failure::decode(b"\xff{}"), None);
     }
 
     #[test]
     fn the_longest_failure_still_fits_into_a_payload() {
         let error = Error::new(ErrorKind::Mismatch, "\u{1}".repeat(1 << 20)).remedy("\u{1}".repeat(1 << 20));
-        let frame = Frame::Failed { error: Failure::of(&error, 1) };
-        assert!(frame.encode(u64::MAX).len() <= crate::bootstrap::MAX_PAYLOAD_BYTES);
+        assert!(Failure::of(&error, 1).encode().len() <= crate::bootstrap::MAX_PAYLOAD_BYTES);
     }
 }

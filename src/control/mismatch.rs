@@ -1,7 +1,9 @@
 //! The sentence for ranks that made different calls: rank -> call in groups, smallest group first.
 
 use super::PeerLine;
+#[cfg(test)]
 use super::recorder::TOLD;
+use super::recorder::told_before;
 use crate::error::{Error, ErrorKind};
 use crate::types::Rank;
 
@@ -37,7 +39,7 @@ pub fn named(ranks: &[Rank]) -> String {
 /// The error for different calls at a sequence number, or shortly before it: the earliest of them is the cause of the rest.
 /// None as long as all known calls are the same.
 pub fn describe_mismatch(sequence: u64, lines: &[PeerLine]) -> Option<Error> {
-    (sequence.saturating_sub(TOLD - 1).max(1)..=sequence).find_map(|one| describe_at(one, lines))
+    told_before(sequence).find_map(|one| describe_at(one, lines))
 }
 
 fn describe_at(sequence: u64, lines: &[PeerLine]) -> Option<Error> {
@@ -80,10 +82,8 @@ mod tests {
 
     fn at(fingerprint: u32, text: &str) -> PeerLine {
         let call = EnteredCall { sequence: 5, fingerprint, text: text.to_owned() };
-        PeerLine {
-            line: Some(Line { entered: 5, finished: 4, calls: vec![call], ..Line::default() }),
-            ..PeerLine::default()
-        }
+        let line = Line { entered: 5, finished: 4, calls: vec![call], ..Line::default() };
+        PeerLine { line: Some(line.into()), ..PeerLine::default() }
     }
 
     #[test]

@@ -5,50 +5,47 @@
 //! Between threads they read it directly, between processes they ask over the mesh and every rank's mesh thread answers.
 
 mod frame;
+mod hub;
 mod mismatch;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 pub mod recorder;
 
-use crate::bootstrap::World;
+use crate::bootstrap::{RankSet, World};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::transport::arena::Bell;
 use crate::types::{Rank, TransportKind};
-use frame::Frame;
-pub use frame::{Line, communicator_of};
+use frame::Failure;
+pub use frame::Line;
+pub use hub::Hub;
 pub use mismatch::{describe_mismatch, named};
-use recorder::Recorder;
+use recorder::{Recorder, told_before};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock, Weak};
-use std::time::{Duration, Instant};
-
-/// An answer that is asked for again within this time is not given again, so that waiting ranks don't flood each other.
-const ANSWER_INTERVAL: Duration = Duration::from_millis(20);
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What one rank of one communicator knows of the others, shared with the thread that hears from them.
 pub struct Control {
     communicator: u64,
     rank: Rank,
-    /// World rank of each rank.
     members: Vec<Rank>,
     outlet: Outlet,
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
-    peers: Mutex<Vec<PeerLine>>,
-    last_answer: Mutex<Option<(Instant, u64)>>,
     bell: Mutex<Option<Bell>>,
     pub recorder: Recorder,
-    /// What deadlines and answers are timed with.
+    /// What deadlines are timed with.
     pub clock: Clock,
 }
 
-/// What was last heard of a rank.
+/// What is known of a rank.
 #[derive(Clone, Debug, Default)]
 pub struct PeerLine {
-    pub line: Option<Line>,
-    /// When `line` came; for threads it is always now.
-    pub heard: Option<Instant>,
+    pub line: Option<Arc<Line>>,
+    /// The last round of questions that the rank has answered.
+    pub round: u64,
     /// The rank dropped its communicator or ended in good order.
     pub left: bool,
 }
@@ -58,23 +55,30 @@ pub enum Outlet {
     /// Threads of this process.
     Hub(Arc<Hub>),
     /// Processes.
-    Mesh(Arc<World>),
+    Mesh(Correspondence),
 }
 
-/// The control planes of all ranks of a communicator of threads.
-pub struct Hub {
-    ranks: RwLock<Vec<Weak<Control>>>,
+/// What is known of ranks that are processes.
+pub struct Correspondence {
+    world: Arc<World>,
+    /// Of each world rank, which rank of the communicator it is.
+    ranks: HashMap<Rank, Rank>,
+    peers: Mutex<Vec<PeerLine>>,
 }
 
-impl Hub {
-    pub fn new(size: usize) -> Arc<Hub> {
-        Arc::new(Hub { ranks: RwLock::new((0..size).map(|_| Weak::new()).collect()) })
+impl Outlet {
+    /// `members` are the world ranks of the communicator's ranks.
+    pub fn mesh(world: Arc<World>, members: &[Rank]) -> Outlet {
+        let ranks = members.iter().enumerate().map(|(rank, member)| (*member, rank)).collect();
+        Outlet::Mesh(Correspondence { world, ranks, peers: Mutex::new(vec![PeerLine::default(); members.len()]) })
     }
-
-    fn rank(&self, rank: Rank) -> Option<Arc<Control>> {
-        self.ranks.read().expect("no panic under this lock")[rank].upgrade()
-    }
 }
+
+/// See [`Control::pace`]; well below the time after which questions are repeated.
+const MAX_PACE: Duration = Duration::from_secs(2);
+
+/// Answers of threads need no asking.
+const ALWAYS: u64 = u64::MAX;
 
 impl Control {
     /// `members` are the world ranks, `transports` those to every rank, None to this one.
@@ -86,7 +90,6 @@ impl Control {
         outlet: Outlet,
         clock: Clock,
     ) -> Arc<Control> {
-        let size = members.len();
         let control = Arc::new(Control {
             communicator,
             rank,
@@ -94,14 +97,12 @@ impl Control {
             outlet,
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
-            peers: Mutex::new(vec![PeerLine::default(); size]),
-            last_answer: Mutex::new(None),
             bell: Mutex::new(None),
             recorder: Recorder::new(rank, transports),
             clock,
         });
         if let Outlet::Hub(hub) = &control.outlet {
-            hub.ranks.write().expect("no panic under this lock")[rank] = Arc::downgrade(&control);
+            hub.enter(rank, &control);
         }
         control
     }
@@ -114,13 +115,9 @@ impl Control {
         self.members.len()
     }
 
-    /// The world rank of a rank, and back.
+    /// The world rank of a rank.
     pub fn member(&self, rank: Rank) -> Rank {
         self.members[rank]
-    }
-
-    pub fn rank_of(&self, world_rank: Rank) -> Option<Rank> {
-        self.members.iter().position(|member| *member == world_rank)
     }
 
     /// Rung when something happens that a sleeping rank must see.
@@ -144,7 +141,16 @@ impl Control {
         if !self.note_failure(error.clone()) {
             return self.failure().unwrap_or(error);
         }
-        self.send(&Frame::Failed { error: frame::Failure::of(&error, self.rank) });
+        let failure = Failure::of(&error, self.rank);
+        match &self.outlet {
+            Outlet::Hub(hub) => {
+                for other in (0..self.size()).filter(|rank| *rank != self.rank).filter_map(|rank| hub.rank(rank)) {
+                    other.note_failure(failure.clone().into_error(self.rank));
+                }
+            }
+            // Where another failure was announced before, the ranks behind it need not hear of this one.
+            Outlet::Mesh(mesh) => mesh.world.announce(self.communicator, &failure.encode()),
+        }
         error
     }
 
@@ -168,36 +174,80 @@ impl Control {
         }
     }
 
-    /// Asks all ranks what they do at `sequence`; answers come by and by (threads need not be asked).
-    pub fn ask(&self, sequence: u64) {
+    /// Asks all ranks what they do at `sequence`, unless somebody did so less than `fresh` ago. Answers come by and by; the number
+    /// returned is that of the round in which they count.
+    pub fn ask(&self, sequence: u64, fresh: Duration) -> u64 {
         match &self.outlet {
-            Outlet::Hub(_) => {}
-            Outlet::Mesh(_) => {
-                self.send(&Frame::Asked { sequence });
-                self.answer(sequence);
+            Outlet::Hub(_) => ALWAYS,
+            Outlet::Mesh(mesh) => {
+                mesh.world.ask(self.communicator, sequence, &self.recorder.line(sequence).encode(), fresh)
             }
         }
     }
 
-    /// What is known of every rank at `sequence`. The own entry is always there.
-    pub fn lines(&self, sequence: u64) -> Vec<PeerLine> {
-        let mut lines = self.peers.lock().expect("no panic under this lock").clone();
-        if let Outlet::Hub(hub) = &self.outlet {
-            for (rank, entry) in lines.iter_mut().enumerate() {
-                if let Some(control) = hub.rank(rank) {
-                    entry.line = Some(control.recorder.line(sequence));
-                    entry.heard = Some(self.clock.now());
+    /// About as long as all ranks may need to answer, on a machine that has other things to do: what a question costs grows with
+    /// the number of ranks, and many of them may share a processor.
+    pub fn pace(&self) -> Duration {
+        let ranks = match &self.outlet {
+            Outlet::Hub(_) => self.size(),
+            Outlet::Mesh(mesh) => mesh.world.size(),
+        };
+        Duration::from_millis(10 + ranks as u64).min(MAX_PACE)
+    }
+
+    /// What is known of a rank at `sequence`. Of this rank itself that is always something.
+    pub fn peer(&self, rank: Rank, sequence: u64) -> PeerLine {
+        let of = |control: &Control| Some(Arc::new(control.recorder.line(sequence)));
+        match &self.outlet {
+            _ if rank == self.rank => PeerLine { line: of(self), round: ALWAYS, left: false },
+            Outlet::Hub(hub) => {
+                let left = hub.has_left(rank);
+                match hub.rank(rank) {
+                    Some(control) => PeerLine { line: of(&control), round: ALWAYS, left },
+                    None => PeerLine { left, ..PeerLine::default() },
                 }
             }
+            Outlet::Mesh(mesh) => mesh.peers.lock().expect("no panic under this lock")[rank].clone(),
         }
-        lines[self.rank].line = Some(self.recorder.line(sequence));
-        lines[self.rank].heard = Some(self.clock.now());
-        lines
     }
 
-    /// Tells the others that this rank will make no more calls.
+    /// As [`Control::peer`], of all ranks.
+    pub fn lines(&self, sequence: u64) -> Vec<PeerLine> {
+        (0..self.size()).map(|rank| self.peer(rank, sequence)).collect()
+    }
+
+    pub fn has_left(&self, rank: Rank) -> bool {
+        match &self.outlet {
+            Outlet::Hub(hub) => hub.has_left(rank),
+            Outlet::Mesh(mesh) => mesh.peers.lock().expect("no panic under this lock")[rank].left,
+        }
+    }
+
+    /// Whether one of these ranks is known to have made another call than this rank at `sequence`, or shortly before.
+    pub fn differs(&self, sequence: u64, ranks: &[Rank]) -> bool {
+        let own = |one| self.recorder.fingerprint(one).map(|fingerprint| (one, fingerprint));
+        let own: Vec<(u64, u32)> = told_before(sequence).filter_map(own).collect();
+        let differs_from = |of: &dyn Fn(u64) -> Option<u32>| {
+            own.iter().any(|(one, fingerprint)| of(*one).is_some_and(|other| other != *fingerprint))
+        };
+        match &self.outlet {
+            Outlet::Hub(hub) => {
+                let others = ranks.iter().filter_map(|rank| hub.rank(*rank));
+                others.into_iter().any(|other| differs_from(&|one| other.recorder.fingerprint(one)))
+            }
+            Outlet::Mesh(mesh) => {
+                let peers = mesh.peers.lock().expect("no panic under this lock");
+                let lines = ranks.iter().filter_map(|rank| peers[*rank].line.as_ref());
+                lines.into_iter().any(|line| differs_from(&|one| line.call(one).map(|call| call.fingerprint)))
+            }
+        }
+    }
+
+    /// This rank makes no more calls.
     pub fn leave(&self) {
-        self.send(&Frame::Left);
+        if let Outlet::Hub(hub) = &self.outlet {
+            hub.leave(self.rank);
+        }
     }
 
     /// The process of a world rank ended without a goodbye.
@@ -211,61 +261,42 @@ impl Control {
         }
     }
 
+    fn rank_of(&self, world_rank: Rank) -> Option<Rank> {
+        match &self.outlet {
+            Outlet::Hub(_) => self.members.iter().position(|member| *member == world_rank),
+            Outlet::Mesh(mesh) => mesh.ranks.get(&world_rank).copied(),
+        }
+    }
+
     /// The process of a world rank said goodbye.
     pub fn peer_left(&self, world_rank: Rank) {
-        if let Some(rank) = self.rank_of(world_rank) {
-            self.peers.lock().expect("no panic under this lock")[rank].left = true;
+        if let (Some(rank), Outlet::Mesh(mesh)) = (self.rank_of(world_rank), &self.outlet) {
+            mesh.peers.lock().expect("no panic under this lock")[rank].left = true;
             self.wake();
         }
     }
 
-    /// A frame for this communicator from a world rank.
-    pub fn hear(&self, world_rank: Rank, frame: &[u8]) {
-        if let (Some(from), Some(frame)) = (self.rank_of(world_rank), Frame::decode(frame)) {
-            self.handle(from, frame);
+    /// What a world rank announced of this communicator.
+    pub fn hear(&self, world_rank: Rank, word: &[u8]) {
+        if let (Some(from), Some(failure)) = (self.rank_of(world_rank), Failure::decode(word)) {
+            self.note_failure(failure.into_error(from));
         }
     }
 
-    fn handle(&self, from: Rank, frame: Frame) {
-        match frame {
-            Frame::Asked { sequence } => self.answer(sequence),
-            Frame::At { line } => {
-                let mut peers = self.peers.lock().expect("no panic under this lock");
-                peers[from].line = Some(line);
-                peers[from].heard = Some(self.clock.now());
-            }
-            Frame::Failed { error } => {
-                self.note_failure(error.into_error(from));
-            }
-            Frame::Left => {
-                self.peers.lock().expect("no panic under this lock")[from].left = true;
-                self.wake();
-            }
-        }
+    /// What this rank answers to a question.
+    pub fn answer(&self, sequence: u64) -> Vec<u8> {
+        self.recorder.line(sequence).encode()
     }
 
-    fn answer(&self, sequence: u64) {
-        let now = self.clock.now();
-        {
-            let mut last = self.last_answer.lock().expect("no panic under this lock");
-            if last.is_some_and(|(at, said)| said == sequence && now - at < ANSWER_INTERVAL) {
-                return;
-            }
-            *last = Some((now, sequence));
-        }
-        self.send(&Frame::At { line: self.recorder.line(sequence) });
-    }
-
-    fn send(&self, frame: &Frame) {
-        match &self.outlet {
-            Outlet::Hub(hub) => {
-                for rank in (0..self.size()).filter(|rank| *rank != self.rank) {
-                    if let Some(control) = hub.rank(rank) {
-                        control.handle(self.rank, frame.clone());
-                    }
-                }
-            }
-            Outlet::Mesh(world) => world.flood(&frame.encode(self.communicator)),
+    /// What world ranks answered. An empty answer is one of ranks that do not have the communicator yet.
+    pub fn hear_answer(&self, round: u64, answer: &[u8], world_ranks: &RankSet) {
+        let Outlet::Mesh(mesh) = &self.outlet else { return };
+        let line = if answer.is_empty() { Some(Line::default()) } else { Line::decode(answer) };
+        let Some(line) = line.map(Arc::new) else { return };
+        let mut peers = mesh.peers.lock().expect("no panic under this lock");
+        for rank in world_ranks.iter().filter_map(|world_rank| mesh.ranks.get(&world_rank)) {
+            let left = peers[*rank].left || line.left;
+            peers[*rank] = PeerLine { line: Some(line.clone()), round, left };
         }
     }
 }

@@ -18,6 +18,11 @@ use texts::Texts;
 /// data of the ranks that differ had met.
 pub const TOLD: u64 = 4;
 
+/// The calls up to `sequence` of which a rank tells.
+pub fn told_before(sequence: u64) -> std::ops::RangeInclusive<u64> {
+    sequence.saturating_sub(TOLD - 1).max(1)..=sequence
+}
+
 /// Version of [`RecordedOperation`] and of the record's header as they are written.
 pub const SCHEMA: u32 = 2;
 
@@ -126,18 +131,17 @@ impl Recorder {
         self.transfers.fail(number, at);
     }
 
-    /// Where the rank stands, and its calls up to `sequence`.
+    /// Where the rank stands, its last calls, and those up to `sequence`.
     pub fn line(&self, sequence: u64) -> Line {
         let entered = self.collectives.last();
+        let (asked, newest) = (told_before(sequence.min(entered)), told_before(entered));
+        let before = asked.filter(|one| !newest.contains(one));
         Line {
             entered,
             finished: self.finished.load(Ordering::Acquire),
-            calls: (sequence.saturating_sub(TOLD - 1)..=sequence.min(entered))
-                .rev()
-                .filter_map(|one| self.call(one))
-                .collect(),
+            calls: newest.clone().rev().chain(before.rev()).filter_map(|one| self.call(one)).collect(),
             doing: self.doing(),
-            pid: std::process::id(),
+            left: false,
         }
     }
 
@@ -149,6 +153,16 @@ impl Recorder {
             let entry = self.collectives.read(self.collectives.last()).filter(|entry| entry.ended.is_none())?;
             Some(format!("call number {}, {}", entry.number, self.told(&entry)?.1))
         })
+    }
+
+    /// As the line is for good when the rank makes no more calls.
+    pub fn last_line(&self) -> Line {
+        Line { left: true, ..self.line(u64::MAX) }
+    }
+
+    /// Of the call at a sequence number, if it was entered and is still remembered.
+    pub fn fingerprint(&self, sequence: u64) -> Option<u32> {
+        Some(self.collectives.read(sequence)?.entered.fingerprint)
     }
 
     fn call(&self, sequence: u64) -> Option<EnteredCall> {
@@ -241,8 +255,11 @@ mod tests {
         let last = operations.last().unwrap();
         assert!(last.ended_ns_ago.is_none() && last.call == "all_reduce f32 x 8");
         assert_eq!((last.operation, last.bytes, last.rank, last.transport), ("all_reduce", 32, 1, Some("mixed")));
-        assert!(recorder.line(10).calls.is_empty(), "forgotten");
-        assert_eq!(recorder.line(20).calls.iter().map(|call| call.sequence).collect::<Vec<_>>(), [20, 19, 18, 17]);
+        let told = |sequence| recorder.line(sequence).calls.iter().map(|call| call.sequence).collect::<Vec<_>>();
+        let newest = [LAST, LAST - 1, LAST - 2, LAST - 3];
+        assert_eq!(told(10), newest, "what was asked for is forgotten, the last ones are told");
+        assert_eq!(told(20), [&newest[..], &[20, 19, 18, 17]].concat());
+        assert_eq!(told(LAST - 1), [&newest[..], &[LAST - 4]].concat());
         assert_eq!(recorder.line(LAST + 1).calls[0].sequence, LAST, "what was not entered is not told");
         assert_eq!((recorder.line(20).entered, recorder.line(20).finished), (LAST, LAST - 1));
     }

@@ -38,9 +38,15 @@ impl Path {
     }
 }
 
-/// Makes the connection to a peer on a channel; both sides call it. Blocks until the deadline at the longest, or until the
-/// last argument gives a reason to stop.
-pub type Connect = Arc<dyn Fn(Rank, u16, Instant, &dyn Fn() -> Option<Error>) -> Result<TcpStream> + Send + Sync>;
+/// Makes the connections of these names, in their order; both sides of each call it. Blocks until the deadline at the longest, or
+/// until there is a reason to stop.
+pub type Connect = Arc<dyn Fn(&[LinkName], &Hope<'_>) -> Result<Vec<TcpStream>> + Send + Sync>;
+
+/// For ranks that reach all others without connections.
+#[cfg(test)]
+pub fn never() -> Connect {
+    Arc::new(|names, _| unreachable!("nobody dials {names:?}"))
+}
 
 /// How long connecting may take.
 pub struct Hope<'a> {
@@ -94,6 +100,41 @@ impl Links {
         }
     }
 
+    /// Makes the connections that these links need and do not have yet. To make all of them at once is faster than one by one, where
+    /// each would have to wait for its peer.
+    pub fn connect(&mut self, names: impl IntoIterator<Item = LinkName>, hope: &Hope<'_>) -> Result<()> {
+        let missing = self.unconnected(names);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let streams = (self.connect)(&missing, hope)?;
+        self.add_streams(&missing, streams)
+    }
+
+    /// Those of these names that need a connection which is not there yet, each once.
+    pub fn unconnected(&self, names: impl IntoIterator<Item = LinkName>) -> Vec<LinkName> {
+        let is_missing =
+            |name: &LinkName| matches!(self.paths[name.peer], Some(Path::Tcp)) && !self.streams.contains_key(name);
+        let mut missing: Vec<LinkName> = names.into_iter().filter(is_missing).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        missing
+    }
+
+    /// Keeps the connections of these names for their boxes.
+    pub fn add_streams(&mut self, names: &[LinkName], streams: Vec<TcpStream>) -> Result<()> {
+        for (name, stream) in names.iter().zip(streams) {
+            stream.set_nonblocking(true).map_err(|cause| {
+                Error::new(
+                    ErrorKind::Resource,
+                    format!("can't make the connection to rank {} non-blocking: {cause}", name.peer),
+                )
+            })?;
+            self.streams.insert(*name, Arc::new(stream));
+        }
+        Ok(())
+    }
+
     /// The index of the outbox of this name, which is made if need be. May block to connect.
     pub fn open_outbox(&mut self, name: LinkName, hope: &Hope<'_>) -> Result<usize> {
         if let Some(&index) = self.outbox_names.get(&name) {
@@ -144,36 +185,16 @@ impl Links {
     }
 
     fn stream(&mut self, name: LinkName, hope: &Hope<'_>) -> Result<Arc<TcpStream>> {
-        if let Some(stream) = self.streams.get(&name) {
-            return Ok(stream.clone());
-        }
-        let stream = (self.connect)(name.peer, name.channel, hope.deadline, &|| (hope.hopeless)(name.peer))?;
-        self.add_stream(name, stream)
+        self.connect([name], hope)?;
+        Ok(self.streams[&name].clone())
     }
 
-    /// Keeps a connection for the boxes of this name.
-    pub fn add_stream(&mut self, name: LinkName, stream: TcpStream) -> Result<Arc<TcpStream>> {
-        stream.set_nonblocking(true).map_err(|cause| {
-            Error::new(
-                ErrorKind::Resource,
-                format!("can't make the connection to rank {} non-blocking: {cause}", name.peer),
-            )
-        })?;
-        let stream = Arc::new(stream);
-        self.streams.insert(name, stream.clone());
-        Ok(stream)
-    }
-
-    /// Those of these names that need a connection which is not there yet, each once.
-    pub fn unconnected(&self, names: impl Iterator<Item = LinkName>) -> Vec<LinkName> {
-        let mut missing = Vec::new();
-        for name in names {
-            let is_tcp = matches!(self.paths[name.peer], Some(Path::Tcp));
-            if is_tcp && !self.streams.contains_key(&name) && !missing.contains(&name) {
-                missing.push(name);
-            }
+    /// Nothing more is sent: peers that wait for more see the end of the connections, behind the data.
+    pub fn hang_up(&mut self) {
+        for stream in self.streams.values() {
+            // It fails only where the connection is gone, which says as much.
+            let _ = stream.shutdown(std::net::Shutdown::Write);
         }
-        missing
     }
 
     /// What makes connections, for another thread.

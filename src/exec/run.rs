@@ -102,6 +102,24 @@ pub struct Standing {
     pub bytes: u64,
     /// Ranks whose messages, or whose taking of ours, are waited for.
     pub waits_for: Vec<Rank>,
+    /// Those of them whose link has an end that shows, behind the data, when they leave.
+    pub ends_show: Vec<Rank>,
+    /// The link to the one that is waited for is still to be made.
+    pub is_connecting: bool,
+}
+
+impl Standing {
+    /// Before the run, of a rank that waits for a connection.
+    pub fn connecting(peer: Rank) -> Standing {
+        Standing { waits_for: vec![peer], is_connecting: true, ..Standing::default() }
+    }
+
+    fn wait_for(&mut self, peer: Rank, descriptor: Option<std::os::fd::RawFd>) {
+        self.waits_for.push(peer);
+        if descriptor.is_some() {
+            self.ends_show.push(peer);
+        }
+    }
 }
 
 impl Runner {
@@ -396,7 +414,8 @@ impl Runner {
                 if let Source::Inbox(index) = *source
                     && matches!(links.inbox(self.inboxes[index]).peek(), Ok(None))
                 {
-                    standing.waits_for.push(links.peer_of_inbox(self.inboxes[index]));
+                    let descriptor = links.inbox(self.inboxes[index]).waits_on();
+                    standing.wait_for(links.peer_of_inbox(self.inboxes[index]), descriptor);
                 }
             }
         }
@@ -407,7 +426,7 @@ impl Runner {
                 (standing.step, standing.bytes) = (post.instruction as u32, outgoing.sent);
             }
             if stuck.is_some() || !outgoing.last_loan_is_back(links) {
-                standing.waits_for.push(name.peer);
+                standing.wait_for(name.peer, links.outbox(outgoing.link).waits_on());
             }
         }
         standing.waits_for.sort_unstable();

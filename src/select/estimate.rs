@@ -82,7 +82,8 @@ impl Estimate {
 
     /// The work as the proof counts it; None where a proof takes longer than a choice may.
     pub fn counted(&self, algorithm: &'static dyn Algorithm) -> Result<Option<Work>> {
-        let affordable = self.chunks_sent.saturating_mul(self.problem.ranks as u64) <= AFFORDABLE_CHUNKS;
+        let few = self.chunks_sent.saturating_mul(self.problem.ranks as u64) <= AFFORDABLE_CHUNKS;
+        let affordable = few && self.proof_ns(algorithm).is_finite();
         let count = || {
             let checked = affordable.then(|| Selector::prove(algorithm.name(), self.problem)).transpose()?;
             Ok(checked.map(|checked| Work::counted(checked.facts())))

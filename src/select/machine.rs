@@ -1,6 +1,6 @@
 //! The choice among our plans on a machine that is data: what `unisono plan` answers.
 
-use super::proof_time::proof_ns;
+use super::proof_time::{proof_ns, why_unproved};
 use super::{Candidate, Selector};
 use crate::algorithm::{self, Algorithm};
 use crate::error::{Error, ErrorKind, Result};
@@ -137,9 +137,8 @@ impl<'a> Machine<'a> {
                 }
             }
             if wanted_ns > PROOF_LIMIT_NS {
-                let (ranks, seconds) = (self.ranks, wanted_ns / 1e9);
                 let with = if candidate.tiles > 1 { format!(" with {} tiles", candidate.tiles) } else { String::new() };
-                let why = format!("its proof among {ranks} ranks{with} would take about {seconds:.0} s");
+                let why = why_unproved(wanted_ns, &format!("among {} ranks{with}", self.ranks));
                 first_told.get_or_insert_with(|| format!("{}: {why}", candidate.name));
                 candidate.rejected = Some(why);
             }

@@ -16,6 +16,7 @@ use crate::plan::cost::Price;
 use crate::plan::price::Bottleneck;
 use crate::topology::host::Constants;
 use estimate::{Estimate, Estimates};
+use proof_time::why_unproved;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -104,8 +105,7 @@ fn prefer_what_is_proved_soon(candidates: &mut [Candidate], proof_ns: impl Fn(us
             candidates[..=index].rotate_right(1);
             return;
         }
-        let seconds = proof_ns / 1e9;
-        candidates[index].rejected = Some(format!("its proof among {ranks} ranks would take about {seconds:.0} s"));
+        candidates[index].rejected = Some(why_unproved(proof_ns, &format!("among {ranks} ranks")));
     }
     // None is short: the cheapest stays the choice.
     if let Some(chosen) = candidates.first_mut().filter(|one| one.time_us.is_some()) {

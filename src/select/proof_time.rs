@@ -1,7 +1,7 @@
 //! How long the proof of a plan will take, guessed before it is begun.
 
 use crate::algorithm::Algorithm;
-use crate::plan::check::compose::Way;
+use crate::plan::check::{compose::Way, has_room};
 use crate::plan::{Move, Operand, Plan, Problem, Program, Step};
 
 /// What the proof takes for a message and for a chunk in one. Fitted to `unisono check --ranks 250` and `500` of all-gathers and
@@ -15,9 +15,17 @@ const ROTATION_NS_PER_MESSAGE: f64 = 500.0;
 const COMPARISON_NS: f64 = 100.0;
 const ROTATION_NS_PER_CHUNK_AND_RANK: f64 = 0.5;
 
-/// About how long the proof of a plan takes.
+/// About how long the proof of a plan takes; infinite where it would not fit into memory.
 pub fn proof_ns(one: &dyn Algorithm, problem: &Problem) -> f64 {
     plan_proof_ns(&one.plan(problem))
+}
+
+/// Why a proof is not begun that would take so long; `of` says of what it would be.
+pub fn why_unproved(proof_ns: f64, of: &str) -> String {
+    match proof_ns.is_finite() {
+        true => format!("its proof {of} would take about {:.0} s", proof_ns / 1e9),
+        false => format!("its proof {of} would not fit into memory"),
+    }
 }
 
 /// From the programs of a few ranks and the way in which the plan will be proved.
@@ -27,21 +35,24 @@ fn plan_proof_ns(plan: &Plan) -> f64 {
     let work = |samples: usize| {
         let sampled = (0..samples).map(|part| Sent::by(&plan.program(part * ranks / samples)));
         let all = sampled.reduce(|one, other| one.plus(other)).expect("there are samples");
-        (all.messages as f64 / samples as f64, all.chunks as f64 / samples as f64)
+        (all.messages as f64 / samples as f64, all.chunks as f64 / samples as f64, all.lanes)
     };
     let all_ranks = ranks as f64;
     match Way::of(plan) {
         Way::Whole => {
-            let (messages, chunks) = work(SAMPLES);
+            let (messages, chunks, lanes) = work(SAMPLES);
+            if !has_room(ranks, lanes) {
+                return f64::INFINITY;
+            }
             all_ranks * (messages * PROOF_NS_PER_MESSAGE + chunks * PROOF_NS_PER_CHUNK)
         }
         Way::ByRotation => {
-            let (messages, chunks) = work(1);
+            let (messages, chunks, _) = work(1);
             all_ranks * messages * ROTATION_NS_PER_MESSAGE + chunks * all_ranks * ROTATION_NS_PER_CHUNK_AND_RANK
         }
         Way::ByParts => {
             // The programs of two ranks and of all their peers are compared besides.
-            let (messages, _) = work(1);
+            let (messages, _, _) = work(1);
             let peers = messages / f64::from(plan.problem.tiles);
             let factors = plan.parts().iter().flat_map(|part| &part.factors);
             factors.map(plan_proof_ns).sum::<f64>() + 2.0 * peers * messages * COMPARISON_NS
@@ -53,30 +64,37 @@ fn plan_proof_ns(plan: &Plan) -> f64 {
 pub struct Sent {
     pub messages: u64,
     chunks: u64,
+    lanes: usize,
 }
 
 impl Sent {
     fn plus(self, other: Sent) -> Sent {
-        Sent { messages: self.messages + other.messages, chunks: self.chunks + other.chunks }
+        Sent {
+            messages: self.messages + other.messages,
+            chunks: self.chunks + other.chunks,
+            lanes: self.lanes.max(other.lanes),
+        }
     }
 
     pub fn by(program: &Program) -> Sent {
+        const NOTHING: Sent = Sent { messages: 0, chunks: 0, lanes: 0 };
         let sent = |one: &Move| {
             let peers = one.destinations.iter().filter(|one| matches!(one, Operand::Peer { .. })).count() as u64;
             let len = one.sources.iter().chain(&one.destinations).find_map(|operand| match operand {
                 Operand::Local(span) => Some(u64::from(span.len)),
                 Operand::Peer { .. } => None,
             });
-            Sent { messages: peers, chunks: peers * len.unwrap_or(0) }
+            Sent { messages: peers, chunks: peers * len.unwrap_or(0), ..NOTHING }
         };
         let of_step = |step: &Step| match step {
             Step::Move(one) => sent(one),
             Step::Repeat { count, body } => {
-                let once = body.iter().map(sent).fold(Sent { messages: 0, chunks: 0 }, Sent::plus);
-                Sent { messages: u64::from(*count) * once.messages, chunks: u64::from(*count) * once.chunks }
+                let once = body.iter().map(sent).fold(NOTHING, Sent::plus);
+                Sent { messages: u64::from(*count) * once.messages, chunks: u64::from(*count) * once.chunks, ..NOTHING }
             }
-            Step::Wait { .. } => Sent { messages: 0, chunks: 0 },
+            Step::Wait { .. } => NOTHING,
         };
-        program.lanes.iter().flatten().map(of_step).fold(Sent { messages: 0, chunks: 0 }, Sent::plus)
+        let lanes = Sent { lanes: program.lanes.len(), ..NOTHING };
+        program.lanes.iter().flatten().map(of_step).fold(lanes, Sent::plus)
     }
 }

@@ -205,6 +205,18 @@ fn the_others_may_report_before_they_are_ended() {
 }
 
 #[test]
+fn what_many_ranks_say_alike_after_a_failure_is_said_by_a_few() {
+    let done = run(12, "[ $RANK = 3 ] && exit 7; sleep 0.5; echo rank $RANK: rank 3 is gone >&2; exit 1");
+    done.expect_status(7);
+    let said = done.stderr.lines().filter(|line| line.ends_with(": rank 3 is gone")).count();
+    done.expect(said == 4, "four of them say it");
+    done.expect(done.stderr.contains("7 more ranks say the same as rank "), "the others are counted");
+
+    let before = run(12, "echo rank $RANK of 12");
+    before.expect(before.stdout.lines().count() == 12, "nothing is left out while all is well");
+}
+
+#[test]
 fn the_last_words_of_a_failed_rank_come_before_ours() {
     let done = run(1, "echo the reason >&2; exit 1");
     assert_eq!(done.stderr, "[0] the reason\nunisono: rank 0 failed with status 1\n");

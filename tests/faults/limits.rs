@@ -84,6 +84,19 @@ fn without_file_descriptors_the_job_ends_with_a_sentence() {
     }
 }
 
+#[test]
+fn more_ranks_than_fit_are_refused_in_a_sentence() {
+    for (command, words) in [
+        ("unisono bench all_reduce --ranks 200000 --max 8", "at most 131072 ranks"),
+        ("unisono launch -n 5000000000 true", "is not a number of ranks"),
+        ("ulimit -v 3000000; unisono bench all_reduce --ranks 1500 --transport memory --max 8", "ulimit"),
+    ] {
+        let (status, stderr) = shell(command, &[]);
+        expect_sentence(status, &stderr, &[words]);
+        assert_eq!(stderr.lines().count(), 1, "{command}: {stderr}");
+    }
+}
+
 /// Limits the address space of a rank.
 fn address_space(command: &mut Command, bytes: u64) {
     // SAFETY: between fork and exec only plain memory is read and a system call is made.

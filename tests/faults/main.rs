@@ -7,6 +7,7 @@ mod abort;
 mod fork;
 mod kill;
 mod limits;
+mod many;
 mod messages;
 mod mismatch;
 mod process;

@@ -3,11 +3,13 @@
 use crate::failure::{BAD_ARGUMENTS, Failure};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::error::Error;
+use unisono::bootstrap::MAX_RANKS;
 
 /// A number of ranks.
 pub fn ranks(text: &str) -> Result<usize, String> {
     match text.parse::<u32>() {
         Ok(0) => Err("a job has at least 1 rank".to_owned()),
+        Ok(ranks) if ranks as usize > MAX_RANKS => Err(format!("a job has at most {MAX_RANKS} ranks")),
         Ok(ranks) => Ok(ranks as usize),
         Err(_) => Err(format!("`{text}` is not a number of ranks: write one such as 4")),
     }

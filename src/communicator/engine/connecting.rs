@@ -4,11 +4,12 @@ use super::Draft;
 use crate::communicator::waiting::Waiting;
 use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::links::{Connect, Links};
+use crate::exec::links::{Connect, Hope, Links};
 use crate::exec::run::Standing;
 use crate::types::LinkName;
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
@@ -19,16 +20,18 @@ const NAP: Duration = Duration::from_millis(1);
 pub struct Connecting {
     pub draft: Draft,
     pub waiting: Waiting,
-    /// Still to come, in the order in which they come.
     missing: Vec<LinkName>,
-    made: Receiver<Result<TcpStream>>,
+    /// Whose connection the thread waits for.
+    waits_for: Arc<AtomicUsize>,
+    made: Receiver<Streams>,
     /// Came while this rank rested.
-    come: Option<Result<TcpStream>>,
+    come: Option<Streams>,
 }
 
+type Streams = Result<Vec<TcpStream>>;
+
 impl Connecting {
-    /// Begins to connect, one peer after the other in the order of `missing`; until `deadline` at the longest, or until the
-    /// communicator has failed.
+    /// Begins to connect; until `deadline` at the longest, or until the communicator has failed.
     pub fn begin(
         draft: Draft,
         waiting: Waiting,
@@ -38,20 +41,20 @@ impl Connecting {
         deadline: Instant,
     ) -> Result<Connecting> {
         let (give, made) = channel();
-        let connecting = Connecting { draft, waiting, missing, made, come: None };
+        let first = missing.first().map_or(0, |name| name.peer);
+        let waits_for = Arc::new(AtomicUsize::new(first));
+        let connecting = Connecting { draft, waiting, missing, waits_for, made, come: None };
         if connecting.missing.is_empty() {
             return Ok(connecting);
         }
-        let names = connecting.missing.clone();
+        let (names, waits_for) = (connecting.missing.clone(), connecting.waits_for.clone());
         let run = move || {
-            for name in names {
-                let stream = connect(name.peer, name.channel, deadline, &|| control.failure());
-                let failed = stream.is_err();
-                // Nobody is there to take it once the operation has failed.
-                if give.send(stream).is_err() || failed {
-                    return;
-                }
-            }
+            let hopeless = |peer| {
+                waits_for.store(peer, Ordering::Relaxed);
+                control.failure()
+            };
+            // Nobody is there to take them once the operation has failed.
+            let _ = give.send(connect(&names, &Hope { deadline, hopeless: &hopeless }));
         };
         let spawned = std::thread::Builder::new().name("unisono-connect".to_owned()).spawn(run);
         spawned.map_err(|cause| {
@@ -61,25 +64,27 @@ impl Connecting {
         Ok(connecting)
     }
 
-    /// Takes the connections that have come; true when none is missing.
+    /// Takes the connections if they have come; true when none is missing.
     pub fn poll(&mut self, links: &mut Links, control: &Control, sequence: u64) -> Result<bool> {
-        while let Some(&name) = self.missing.first() {
-            let stream = match self.come.take().map_or_else(|| self.made.try_recv(), Ok) {
-                Ok(stream) => stream?,
-                Err(TryRecvError::Empty) => {
-                    let standing = || Standing { waits_for: vec![name.peer], ..Standing::default() };
-                    self.waiting.look_around(control, sequence, standing)?;
-                    return Ok(false);
-                }
-                Err(TryRecvError::Disconnected) => unreachable!("the thread ends after the last or an error"),
-            };
-            links.add_stream(name, stream)?;
-            self.missing.remove(0);
+        if self.missing.is_empty() {
+            return Ok(true);
         }
-        Ok(true)
+        match self.come.take().map_or_else(|| self.made.try_recv(), Ok) {
+            Ok(streams) => {
+                links.add_streams(&self.missing, streams?)?;
+                self.missing.clear();
+                Ok(true)
+            }
+            Err(TryRecvError::Empty) => {
+                let standing = || Standing::connecting(self.waits_for.load(Ordering::Relaxed));
+                self.waiting.look_around(control, sequence, standing)?;
+                Ok(false)
+            }
+            Err(TryRecvError::Disconnected) => unreachable!("the thread ends after it has told how it went"),
+        }
     }
 
-    /// Rests for a moment, or until a connection has come.
+    /// Rests for a moment, or until the connections have come.
     pub fn rest(&mut self) {
         if self.come.is_none() {
             self.come = self.made.recv_timeout(NAP).ok();

@@ -2,10 +2,14 @@
 
 use super::Engine;
 use crate::communicator::call::Call;
-use crate::control::describe_mismatch;
+use crate::communicator::waiting::left_early;
 use crate::control::recorder::Failed;
+use crate::control::{Line, describe_mismatch};
 use crate::error::{Error, ErrorKind};
 use std::time::Duration;
+
+/// How rarely whoever looks for the root of an error looks at most.
+const MAX_PAUSE: Duration = Duration::from_millis(20);
 
 impl Engine {
     /// The communicator's failure, as this rank reports it.
@@ -29,32 +33,42 @@ impl Engine {
     /// What the data path saw is often a consequence: a mismatch of two ranks says little of the others, a closed connection
     /// or a loan taken back has its reason elsewhere. Waits a moment for the control plane to know better.
     pub(super) fn root_cause(&mut self, error: Error, sequence: u64) -> Error {
+        let pace = self.control.pace();
         let patience = match error.kind() {
-            ErrorKind::Mismatch => Duration::from_millis(300),
-            ErrorKind::PeerLost | ErrorKind::Aborted => Duration::from_millis(500),
+            ErrorKind::Mismatch => Duration::from_millis(300) + pace,
+            ErrorKind::PeerLost | ErrorKind::Aborted => Duration::from_millis(500) + pace,
             _ => return error,
         };
         let deadline = self.control.clock.now() + patience;
-        self.control.ask(sequence);
+        let mut pause = Duration::from_millis(2);
         loop {
+            self.control.ask(sequence, pace);
             if let Some(known) = self.control.failure() {
                 return known;
             }
-            let lines = self.control.lines(sequence);
-            let complete = lines.iter().all(|peer| peer.line.as_ref().is_some_and(|line| line.entered >= sequence));
             let late = self.control.clock.now() >= deadline;
             if error.is_mismatch()
-                && (complete || late)
-                && let Some(mismatch) = describe_mismatch(sequence, &lines)
+                && let Some(mismatch) = self.known_mismatch(sequence, late)
             {
                 return mismatch;
+            }
+            if let Some(gone) = error.peer().filter(|peer| error.is_peer_lost() && self.control.has_left(*peer)) {
+                return left_early(gone, "its part of this call is missing");
             }
             if late {
                 return error;
             }
-            self.control.clock.sleep(Duration::from_millis(2));
-            self.control.ask(sequence);
+            self.control.clock.sleep(pause);
+            pause = (2 * pause).min(MAX_PAUSE);
         }
+    }
+
+    /// The mismatch at this call, once all ranks are known to have entered it, or as far as it is known when it is late.
+    fn known_mismatch(&self, sequence: u64, late: bool) -> Option<Error> {
+        let lines = self.control.lines(sequence);
+        let has_entered = |line: &Line| line.left || line.entered >= sequence;
+        let complete = lines.iter().all(|peer| peer.line.as_deref().is_some_and(has_entered));
+        if complete || late { describe_mismatch(sequence, &lines) } else { None }
     }
 
     /// The error of a call that could not begin.

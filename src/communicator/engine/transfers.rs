@@ -65,6 +65,10 @@ impl Transfer {
         Transfer { message, address, state: State::Queued, pipe: 0, sequence: 0, entry: 0 }
     }
 
+    fn way(&self) -> (Direction, Rank) {
+        (self.message.direction, self.message.peer)
+    }
+
     fn numbered(&self) -> String {
         self.message.numbered(self.sequence)
     }
@@ -119,7 +123,9 @@ impl Group<'_> {
     fn standing(&self, links: &mut Links) -> Standing {
         let mut all = Standing::default();
         for transfer in self.transfers.iter().filter(|one| one.state == State::Running) {
-            all.waits_for.extend(self.pipes[transfer.pipe].runner.standing(links).waits_for);
+            let one = self.pipes[transfer.pipe].runner.standing(links);
+            all.waits_for.extend(one.waits_for);
+            all.ends_show.extend(one.ends_show);
         }
         all.waits_for.sort_unstable();
         all.waits_for.dedup();
@@ -145,12 +151,11 @@ impl Engine {
     /// Runs sends and receives to peers side by side. Blocks, at most until the timeout.
     pub fn transfer(&mut self, transfers: &mut [Transfer], timeout: Duration) -> Result<()> {
         self.guard()?;
-        for index in 0..transfers.len() {
-            if let Err(error) = self.enter_transfer(&mut transfers[index], timeout) {
-                return Err(self.end_transfers(transfers, index, error));
-            }
+        self.number(transfers);
+        if let Err((index, error)) = self.give_pipes(transfers, timeout) {
+            return Err(self.end_transfers(transfers, index, error));
         }
-        let mut waiting = Waiting::new(timeout, &self.control.clock);
+        let mut waiting = Waiting::new(timeout, &self.control);
         loop {
             // Peers may be waiting for this rank in an operation that it has started.
             self.drive();
@@ -162,36 +167,63 @@ impl Engine {
         }
     }
 
-    /// Gives a transfer its pipe and its number.
-    fn enter_transfer(&mut self, transfer: &mut Transfer, timeout: Duration) -> Result<()> {
-        let Message { direction, peer, .. } = transfer.message;
-        let known = self.pipes.by_way.get(&(direction, peer)).copied();
-        transfer.sequence = known.map_or(0, |pipe| self.pipes.all[pipe].messages) + 1;
-        // Connecting may have to wait for the peer: from here on it can see what this rank is about to do.
-        transfer.entry = self.control.recorder.enter_message(&transfer.message, transfer.sequence);
-        transfer.pipe = match known {
-            Some(pipe) => pipe,
-            None => self.make_pipe(transfer, timeout)?,
-        };
-        self.pipes.all[transfer.pipe].messages = transfer.sequence;
+    /// Gives the transfers their numbers. Connecting may have to wait for peers: from here on they can see what this rank is about to do.
+    fn number(&mut self, transfers: &mut [Transfer]) {
+        for index in 0..transfers.len() {
+            let (before, rest) = transfers.split_at_mut(index);
+            let transfer = &mut rest[0];
+            transfer.sequence = match self.pipes.by_way.get(&transfer.way()) {
+                Some(&known) => {
+                    self.pipes.all[known].messages += 1;
+                    self.pipes.all[known].messages
+                }
+                // The first group of a way is seldom large.
+                None => before.iter().filter(|one| one.way() == transfer.way()).count() as u64 + 1,
+            };
+            transfer.entry = self.control.recorder.enter_message(&transfer.message, transfer.sequence);
+        }
+    }
+
+    /// Gives the transfers their pipes, which are made at first use. An error comes with the index of its transfer.
+    fn give_pipes(&mut self, transfers: &mut [Transfer], timeout: Duration) -> Result<(), (usize, Error)> {
+        let is_new = |pipes: &Pipes, one: &Transfer| !pipes.by_way.contains_key(&one.way());
+        if transfers.iter().any(|one| is_new(&self.pipes, one)) {
+            self.connect_to_peers(transfers, timeout)?;
+        }
+        for (index, transfer) in transfers.iter_mut().enumerate() {
+            transfer.pipe = match self.pipes.by_way.get(&transfer.way()) {
+                Some(&known) => known,
+                None => self.make_pipe(transfer).map_err(|error| (index, error))?,
+            };
+            let pipe = &mut self.pipes.all[transfer.pipe];
+            pipe.messages = pipe.messages.max(transfer.sequence);
+        }
         Ok(())
     }
 
-    fn make_pipe(&mut self, transfer: &Transfer, timeout: Duration) -> Result<usize> {
-        let Message { direction, peer, dtype, .. } = transfer.message;
-        let (rank, control) = (self.rank, self.control.clone());
-        let waiting = RefCell::new(Waiting::new(timeout, &control.clock));
+    /// All at once, so that nobody waits for a peer that waits for another.
+    fn connect_to_peers(&mut self, transfers: &[Transfer], timeout: Duration) -> Result<(), (usize, Error)> {
+        let (rank, control, sequence) = (self.rank, self.control.clone(), self.sequence);
+        let index_of = |peer| transfers.iter().position(|one| one.message.peer == peer).unwrap_or(0);
+        let waiting = RefCell::new(Waiting::new(timeout, &control));
         let hopeless = |peer| {
-            let standing = || Standing { waits_for: vec![peer], ..Standing::default() };
-            let text = || format!("rank {rank}'s {}", transfer.numbered());
-            let look = || waiting.borrow_mut().look_for_peers(&control, text, standing).err();
+            let text = || format!("rank {rank}'s {}", transfers[index_of(peer)].numbered());
+            let standing = || Standing::connecting(peer);
+            let look = || waiting.borrow_mut().look_for_peers(&control, sequence, text, standing).err();
             control.failure().or_else(look)
         };
-        let deadline = self.control.clock.now() + timeout + CONNECT_GRACE;
-        let hope = Hope { deadline, hopeless: &hopeless };
+        let hope = Hope { deadline: control.clock.now() + timeout + CONNECT_GRACE, hopeless: &hopeless };
+        let names = transfers.iter().map(|one| LinkName { peer: one.message.peer, channel: CHANNEL });
+        self.links.connect(names, &hope).map_err(|error| (error.peer().map_or(0, index_of), error))
+    }
+
+    fn make_pipe(&mut self, transfer: &Transfer) -> Result<usize> {
+        let Message { direction, peer, dtype, .. } = transfer.message;
+        // The connection is there: nothing is left to wait for.
+        let hope = Hope { deadline: self.control.clock.now(), hopeless: &|_| None };
         let runner = self.make_runner(program(direction, peer, 1), None, dtype.size(), &hope)?;
         self.pipes.all.push(Pipe { runner, messages: 0, busy: false, filler: Box::new(0) });
-        self.pipes.by_way.insert((direction, peer), self.pipes.all.len() - 1);
+        self.pipes.by_way.insert(transfer.way(), self.pipes.all.len() - 1);
         Ok(self.pipes.all.len() - 1)
     }
 
@@ -202,7 +234,7 @@ impl Engine {
         waiting: &mut Waiting,
     ) -> Result<bool, (usize, Error)> {
         let failure = self.control.has_failed().then(|| self.failure());
-        let Engine { pipes, shapes, queue, rank, links, control, patience, bell, descriptors, .. } = self;
+        let Engine { pipes, shapes, queue, rank, sequence, links, control, patience, bell, descriptors, .. } = self;
         let running = queue.front().and_then(|front| front.running());
         let beside = running.map(|running| &mut shapes[running.shape].runner);
         let mut group = Group { pipes: &mut pipes.all, transfers, recorder: &control.recorder, beside };
@@ -215,7 +247,7 @@ impl Engine {
         }
         // Other ranks hear this too.
         let text = || format!("rank {rank}'s {}", group.transfers[open].numbered());
-        waiting.look_for_peers(control, text, || group.standing(links)).map_err(|error| (open, error))?;
+        waiting.look_for_peers(control, *sequence, text, || group.standing(links)).map_err(|error| (open, error))?;
         // An error shows again at the next poll, with the transfer that it belongs to.
         let _ = waiting.rest(&mut group, links, patience, bell.as_ref(), descriptors);
         Ok(false)

@@ -12,7 +12,7 @@ use super::ticket::Ticket;
 use crate::clock::{Clock, VirtualClock};
 use crate::control::{Control, Hub, Outlet};
 use crate::error::{Error, ErrorKind};
-use crate::exec::links::{Links, Path};
+use crate::exec::links::{self, Links, Path};
 use crate::exec::run::Memory;
 use crate::select::Context;
 use crate::transport::faulty::{Fault, Network, Random, What};
@@ -75,10 +75,9 @@ impl Simulation {
         let context = Arc::new(Context::new(None, scenario.constants));
         let member = |rank| {
             let path = |peer: Rank| (peer != rank).then(|| Path::Faulty(network.clone()));
-            let connect = Arc::new(|peer, _, _, _: &dyn Fn() -> _| unreachable!("nobody dials rank {peer}"));
             let paths: Vec<Option<Path>> = (0..scenario.ranks).map(path).collect();
             let transports = paths.iter().map(|path| path.as_ref().map(Path::kind)).collect();
-            let links = Links::new(rank, paths, connect);
+            let links = Links::new(rank, paths, links::never());
             let everyone = (0..scenario.ranks).collect();
             let time = Clock::Virtual(clock.clone());
             let control = Control::new(0, rank, everyone, transports, Outlet::Hub(hub.clone()), time);

@@ -127,6 +127,13 @@ pub fn check(plan: &Plan) -> Result<Checked, Flaw> {
     check_within(plan, &Limits::FULL)
 }
 
+/// Whether [`check`] has room for what orders the lanes of so many ranks if each lane has four messages under way, which few plans
+/// of several lanes exceed; one that does is refused by the proof itself.
+pub(crate) fn has_room(ranks: usize, lanes_of_each: usize) -> bool {
+    let lanes = (ranks as u64).saturating_mul(lanes_of_each as u64);
+    lanes_of_each < 2 || lanes.saturating_mul(lanes).saturating_mul(1 + 4) <= Limits::FULL.clock_cells
+}
+
 /// [`check`] of plans up to some size.
 pub(crate) fn check_within(plan: &Plan, limits: &Limits) -> Result<Checked, Flaw> {
     let code = Code::new(plan, limits)?;

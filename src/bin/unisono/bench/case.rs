@@ -160,7 +160,8 @@ impl<T: Value> Case<T> {
     /// Writes this rank's contribution of a round.
     pub fn fill(&mut self, rank: Rank, round: u64) {
         let op = self.collective.reduces().then_some(self.op);
-        Pattern::of_rank(op, rank, round).fill(self.own_input(rank));
+        let input = self.own_input(rank);
+        Pattern::of_rank(op, rank, round, 0, input.len() as u64).fill(input);
     }
 
     /// Writes every element of this rank's input, as quickly as memory allows.
@@ -236,12 +237,13 @@ impl<T: Value> Case<T> {
                 Collective::ReduceScatter | Collective::ReduceScatterV => self.blocks.start(rank),
                 _ => 0,
             };
-            return Pattern::reduced(self.op, size, round).errors(output, first);
+            return Pattern::reduced(self.op, size, round, first, output.len() as u64).errors(output);
         }
         let pieces = self.pieces(rank, size);
         let ends = pieces.iter().skip(1).map(|piece| piece.start).chain([output_len]);
         let errors = pieces.iter().zip(ends).map(|(piece, end)| {
-            Pattern::of_rank(None, piece.from, round).errors(&output[piece.start as usize..end as usize], piece.origin)
+            let output = &output[piece.start as usize..end as usize];
+            Pattern::of_rank(None, piece.from, round, piece.origin, output.len() as u64).errors(output)
         });
         errors.sum()
     }

@@ -54,17 +54,20 @@ impl Arguments {
         }
         let program = env::current_exe()
             .map_err(|cause| Failure::new(FAILED, format!("can't find this program to start ranks of it: {cause}")))?;
-        Launch::new(program, ranks).arguments(without_ranks(env::args_os().skip(1))).output(Output::Plain).run()
+        Launch::new(program, ranks).arguments(without_ranks(env::args_os().skip(1))).output(Output::OneVoice).run()
     }
 
     fn run_threads(self, ranks: usize) -> Result<u8, Failure> {
         let communicators = Communicator::builder().local(ranks)?;
         std::thread::scope(|scope| {
             let arguments = &self;
-            let ranks: Vec<_> = communicators
-                .into_iter()
-                .map(|communicator| scope.spawn(move || arguments.sweep(communicator)))
-                .collect();
+            let start = |communicator: Communicator| {
+                let rank = communicator.rank();
+                let thread = std::thread::Builder::new().spawn_scoped(scope, move || arguments.sweep(communicator));
+                thread.map_err(|cause| no_thread(rank, ranks, &cause))
+            };
+            // Where one does not start, the communicators of the rest are dropped, and those before it end.
+            let ranks = communicators.into_iter().map(start).collect::<Result<Vec<_>, Failure>>()?;
             // Every rank reports the same failure in its own words; the first rank's is the one to tell.
             let outcomes =
                 ranks.into_iter().map(|rank| rank.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -103,6 +106,16 @@ impl Arguments {
         }
         report.end()
     }
+}
+
+fn no_thread(rank: usize, ranks: usize, cause: &std::io::Error) -> Failure {
+    Failure::new(
+        FAILED,
+        format!(
+            "no thread can be started for rank {rank} of {ranks}: {cause}: take fewer ranks, or raise the limits of threads \
+             (`ulimit -u`, the control group's pids.max, kernel.threads-max, vm.max_map_count)"
+        ),
+    )
 }
 
 /// The arguments of the ranks: all but the number of ranks.

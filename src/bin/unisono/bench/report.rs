@@ -39,9 +39,14 @@ impl<'a> Report<'a> {
             dirty: arguments.dirty,
         };
         let prints = communicator.rank() == 0;
-        let progress =
-            if prints && io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-        progress.enable_steady_tick(Duration::from_millis(200));
+        let progress = match prints && io::stderr().is_terminal() {
+            true => ProgressBar::new_spinner(),
+            false => ProgressBar::hidden(),
+        };
+        if !progress.is_hidden() {
+            // It ticks by a thread of its own.
+            progress.enable_steady_tick(Duration::from_millis(200));
+        }
         Report { arguments, case, prints, progress, rows: Vec::new(), wrong: 0 }
     }
 

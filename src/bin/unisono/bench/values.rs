@@ -77,32 +77,37 @@ fn reduced<T: Value>(op: ReduceOp, ranks: usize, index: u64, round: u64) -> T {
     }
 }
 
-/// Values of one period, from which a buffer of any length is filled or checked.
+/// The values of a piece of a buffer: as many as it has, or one period.
 pub struct Pattern<T>(Vec<T>);
 
 impl<T: Value> Pattern<T> {
-    /// The contributions of one rank.
-    pub fn of_rank(op: Option<ReduceOp>, rank: Rank, round: u64) -> Pattern<T> {
-        Pattern((0..PERIOD).map(|index| T::of(contribution(op, rank, index, round))).collect())
+    /// The contributions of one rank at `count` indices from `start` on.
+    pub fn of_rank(op: Option<ReduceOp>, rank: Rank, round: u64, start: u64, count: u64) -> Pattern<T> {
+        Pattern(indices(start, count).map(|index| T::of(contribution(op, rank, index, round))).collect())
     }
 
-    /// The results of all ranks' contributions.
-    pub fn reduced(op: ReduceOp, ranks: usize, round: u64) -> Pattern<T> {
-        Pattern((0..PERIOD).map(|index| reduced(op, ranks, index, round)).collect())
+    /// The results of all ranks' contributions there.
+    pub fn reduced(op: ReduceOp, ranks: usize, round: u64, start: u64, count: u64) -> Pattern<T> {
+        Pattern(indices(start, count).map(|index| reduced(op, ranks, index, round)).collect())
     }
 
-    fn from(&self, start: u64) -> impl Iterator<Item = T> + '_ {
-        self.0.iter().copied().cycle().skip((start % PERIOD) as usize)
+    fn repeated(&self) -> impl Iterator<Item = T> + '_ {
+        self.0.iter().copied().cycle()
     }
 
     pub fn fill(&self, buffer: &mut [T]) {
-        buffer.iter_mut().zip(self.from(0)).for_each(|(element, value)| *element = value);
+        buffer.iter_mut().zip(self.repeated()).for_each(|(element, value)| *element = value);
     }
 
-    /// Elements of `buffer` that are not those of the pattern from `start` on.
-    pub fn errors(&self, buffer: &[T], start: u64) -> u64 {
-        buffer.iter().zip(self.from(start)).filter(|(element, value)| **element != *value).count() as u64
+    /// Elements of `buffer` that are not those of the pattern.
+    pub fn errors(&self, buffer: &[T]) -> u64 {
+        buffer.iter().zip(self.repeated()).filter(|(element, value)| **element != *value).count() as u64
     }
+}
+
+/// Those whose values are not yet repeated.
+fn indices(start: u64, count: u64) -> std::ops::Range<u64> {
+    start..start + count.min(PERIOD)
 }
 
 #[cfg(test)]
@@ -111,24 +116,28 @@ mod tests {
 
     #[test]
     fn a_pattern_repeats_and_finds_every_wrong_element() {
-        let pattern = Pattern::<i32>::of_rank(None, 3, 1);
         let mut buffer = vec![0; 3 * PERIOD as usize + 5];
+        let pattern = Pattern::<i32>::of_rank(None, 3, 1, 0, buffer.len() as u64);
         pattern.fill(&mut buffer);
         for (index, element) in buffer.iter().enumerate() {
             assert_eq!(*element, ((3 * 5 + index + 1) % 7) as i32);
         }
         buffer[17] += 1;
         *buffer.last_mut().unwrap() -= 1;
-        assert_eq!(pattern.errors(&buffer, 0), 2);
-        assert_eq!(pattern.errors(&buffer[20..40], 20), 0);
+        assert_eq!(pattern.errors(&buffer), 2);
+        for start in [20, PERIOD - 10, PERIOD + 3] {
+            let piece = &buffer[start as usize..][..20];
+            assert_eq!(Pattern::of_rank(None, 3, 1, start, 20).errors(piece), 0);
+            assert_eq!(Pattern::of_rank(None, 3, 1, start + 1, 20).errors(piece), 20);
+        }
     }
 
     #[test]
     fn results_are_those_of_a_fold_by_hand() {
-        let pattern = Pattern::<f32>::reduced(ReduceOp::Sum, 4, 0);
         let by_hand =
             |index: u64| (0..4).map(|rank| if (rank * 5 + index).is_multiple_of(11) { 2.0 } else { 0.0 }).sum::<f32>();
         let expected: Vec<f32> = (0..100).map(by_hand).collect();
-        assert_eq!(pattern.errors(&expected, 0), 0);
+        assert_eq!(Pattern::reduced(ReduceOp::Sum, 4, 0, 0, 100).errors(&expected), 0);
+        assert_eq!(Pattern::reduced(ReduceOp::Sum, 4, 0, 30, 70).errors(&expected[30..]), 0);
     }
 }

@@ -1,50 +1,44 @@
-//! Lines of many ranks on one stream: whole, each with its rank in front, in bounded memory.
-
-use super::sink::Sink;
+//! Lines of ranks: whole, in bounded memory.
 
 /// A line without an end is cut here; each part is passed on as a line.
 pub const LONGEST_LINE_BYTES: usize = 64 << 10;
 
 /// Collects what one rank writes until a line is whole.
+#[derive(Default)]
 pub struct Lines {
-    prefix: Vec<u8>,
     unfinished: Vec<u8>,
 }
 
 impl Lines {
-    pub fn of_rank(rank: usize) -> Lines {
-        Lines { prefix: format!("[{rank}] ").into_bytes(), unfinished: Vec::new() }
-    }
-
     /// Takes what was read and passes on every line that it completes.
-    pub fn take(&mut self, mut bytes: &[u8], sink: &mut Sink) {
+    pub fn take(&mut self, mut bytes: &[u8], pass_on: &mut dyn FnMut(&[u8])) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.append(&bytes[..end], sink);
-            self.pass_on(sink);
+            self.append(&bytes[..end], pass_on);
+            self.end(pass_on);
             bytes = &bytes[end + 1..];
         }
-        self.append(bytes, sink);
+        self.append(bytes, pass_on);
     }
 
-    fn append(&mut self, mut bytes: &[u8], sink: &mut Sink) {
+    fn append(&mut self, mut bytes: &[u8], pass_on: &mut dyn FnMut(&[u8])) {
         while self.unfinished.len() + bytes.len() > LONGEST_LINE_BYTES {
             let (fits, rest) = bytes.split_at(LONGEST_LINE_BYTES - self.unfinished.len());
             self.unfinished.extend_from_slice(fits);
-            self.pass_on(sink);
+            self.end(pass_on);
             bytes = rest;
         }
         self.unfinished.extend_from_slice(bytes);
     }
 
     /// The rank writes no more: what it left unfinished becomes a line.
-    pub fn finish(&mut self, sink: &mut Sink) {
+    pub fn finish(&mut self, pass_on: &mut dyn FnMut(&[u8])) {
         if !self.unfinished.is_empty() {
-            self.pass_on(sink);
+            self.end(pass_on);
         }
     }
 
-    fn pass_on(&mut self, sink: &mut Sink) {
-        sink.line(&self.prefix, &self.unfinished);
+    fn end(&mut self, pass_on: &mut dyn FnMut(&[u8])) {
+        pass_on(&self.unfinished);
         self.unfinished.clear();
     }
 }
@@ -53,18 +47,19 @@ impl Lines {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::fs::File;
 
     fn passed_on(pieces: &[&[u8]]) -> String {
-        let (mut lines, mut sink) = (Lines::of_rank(7), Sink::new(File::open("/dev/null").expect("/dev/null")));
-        pieces.iter().for_each(|piece| lines.take(piece, &mut sink));
-        lines.finish(&mut sink);
-        String::from_utf8_lossy(sink.queued()).into_owned()
+        let mut passed = String::new();
+        let mut pass_on = |line: &[u8]| passed.push_str(&format!("{}\n", String::from_utf8_lossy(line)));
+        let mut lines = Lines::default();
+        pieces.iter().for_each(|piece| lines.take(piece, &mut pass_on));
+        lines.finish(&mut pass_on);
+        passed
     }
 
     #[test]
     fn lines_are_whole_however_they_were_read() {
-        assert_eq!(passed_on(&[b"one\nt", b"", b"wo", b"\n\nlast"]), "[7] one\n[7] two\n[7] \n[7] last\n");
+        assert_eq!(passed_on(&[b"one\nt", b"", b"wo", b"\n\nlast"]), "one\ntwo\n\nlast\n");
         assert_eq!(passed_on(&[b""]), "");
     }
 
@@ -73,7 +68,7 @@ mod tests {
         let long = vec![b'x'; 3 * LONGEST_LINE_BYTES + 5];
         for pieces in [1000, LONGEST_LINE_BYTES, long.len()] {
             let text = passed_on(&long.chunks(pieces).collect::<Vec<_>>());
-            let lengths: Vec<usize> = text.lines().map(|line| line.len() - "[7] ".len()).collect();
+            let lengths: Vec<usize> = text.lines().map(|line| line.len()).collect();
             assert_eq!(lengths, [LONGEST_LINE_BYTES, LONGEST_LINE_BYTES, LONGEST_LINE_BYTES, 5]);
         }
         let full = [&long[..LONGEST_LINE_BYTES], b"\n"].concat();
@@ -84,7 +79,7 @@ mod tests {
         #[test]
         fn pieces_of_any_size_give_the_same_lines(text in "[ab\n]{0,200}", size in 1usize..20) {
             let pieces: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
-            let expected: String = text.lines().map(|line| format!("[7] {line}\n")).collect();
+            let expected: String = text.lines().map(|line| format!("{line}\n")).collect();
             prop_assert_eq!(passed_on(&pieces), expected);
         }
     }

@@ -1,6 +1,7 @@
 //! `unisono launch`: N processes of this host as one job, which start with the environment that ranks need and end together.
 
 mod descendants;
+mod fold;
 mod keeper;
 mod lines;
 mod process;
@@ -55,6 +56,8 @@ pub enum Output {
     Prefix,
     /// The ranks have our stdout and stderr themselves.
     Plain,
+    /// As `Plain`, but what other ranks than 0 write to stderr passes line by line, and what several of them say alike once.
+    OneVoice,
     /// Files of this directory, which is made if need be.
     Directory(PathBuf),
 }

@@ -27,13 +27,14 @@ pub struct RankProcess {
 /// What a rank writes on one of its outputs.
 pub struct Stream {
     pub output: sink::Output,
+    rank: usize,
     lines: Lines,
     pipe: File,
 }
 
 impl Stream {
     fn new(output: sink::Output, rank: usize, pipe: impl Into<OwnedFd>) -> Stream {
-        Stream { output, lines: Lines::of_rank(rank), pipe: File::from(pipe.into()) }
+        Stream { output, rank, lines: Lines::default(), pipe: File::from(pipe.into()) }
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
@@ -43,14 +44,15 @@ impl Stream {
     /// Passes on what there is to read; false at the end. Does not block if the pipe is ready.
     pub fn forward(&mut self, sinks: &mut Sinks) -> bool {
         let mut buffer = [0; 64 << 10];
+        let mut pass_on = |line: &[u8]| sinks.line(self.output, self.rank, line);
         match self.pipe.read(&mut buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
             Ok(0) | Err(_) => {
-                self.lines.finish(sinks.of(self.output));
+                self.lines.finish(&mut pass_on);
                 false
             }
             Ok(length) => {
-                self.lines.take(&buffer[..length], sinks.of(self.output));
+                self.lines.take(&buffer[..length], &mut pass_on);
                 true
             }
         }
@@ -85,6 +87,8 @@ pub fn start(launch: &Launch, meeting: &Meeting, rank: usize, inherited: Inherit
     command.stdin(if rank == 0 { Stdio::inherit() } else { Stdio::null() });
     match &launch.output {
         Output::Plain => {}
+        Output::OneVoice if rank > 0 => drop(command.stderr(Stdio::piped())),
+        Output::OneVoice => {}
         Output::Prefix => drop(command.stdout(Stdio::piped()).stderr(Stdio::piped())),
         Output::Directory(directory) => {
             command.stdout(create(directory, rank, "out")?).stderr(create(directory, rank, "err")?);

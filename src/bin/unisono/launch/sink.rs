@@ -1,6 +1,7 @@
 //! Our own stdout and stderr, written without ever blocking the supervision: a reader that pauses must not keep a failed
 //! job alive.
 
+use super::fold::Fold;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
@@ -59,11 +60,6 @@ impl Sink {
     pub fn discard(&mut self) {
         self.queue.clear();
     }
-
-    #[cfg(test)]
-    pub fn queued(&mut self) -> &[u8] {
-        self.queue.make_contiguous()
-    }
 }
 
 /// Which of a process's two outputs.
@@ -77,15 +73,18 @@ pub enum Output {
 pub struct Sinks {
     stdout: Sink,
     stderr: Option<Sink>,
+    /// Lines have the rank that wrote them in front.
+    prefixed: bool,
+    fold: Option<Fold>,
 }
 
 impl Sinks {
-    pub fn open() -> io::Result<Sinks> {
+    pub fn open(prefixed: bool) -> io::Result<Sinks> {
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         let identity = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino()));
         let same = identity(&stdout)? == identity(&stderr)?;
-        Ok(Sinks { stdout: Sink::new(stdout), stderr: (!same).then(|| Sink::new(stderr)) })
+        Ok(Sinks { stdout: Sink::new(stdout), stderr: (!same).then(|| Sink::new(stderr)), prefixed, fold: None })
     }
 
     pub fn of(&mut self, output: Output) -> &mut Sink {
@@ -112,6 +111,26 @@ impl Sinks {
 
     pub fn is_empty(&self) -> bool {
         self.all().all(Sink::is_empty)
+    }
+
+    /// A line of a rank.
+    pub fn line(&mut self, output: Output, rank: usize, line: &[u8]) {
+        if self.fold.as_mut().is_none_or(|fold| fold.passes(rank, line)) {
+            let prefix = if self.prefixed { format!("[{rank}] ") } else { String::new() };
+            self.of(output).line(prefix.as_bytes(), line);
+        }
+    }
+
+    /// From now on only so many ranks may say the same, if that is not so already.
+    pub fn fold(&mut self, shown: usize) {
+        self.fold.get_or_insert_with(|| Fold::new(shown));
+    }
+
+    /// Tells what was not passed on; false if that is nothing.
+    pub fn unfold(&mut self) -> bool {
+        let summary = self.fold.take().map_or_else(Vec::new, Fold::summary);
+        summary.iter().for_each(|sentence| self.message(sentence));
+        !summary.is_empty()
     }
 
     /// One of our own messages.

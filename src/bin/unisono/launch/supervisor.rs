@@ -21,6 +21,9 @@ pub const REPORT: Duration = Duration::from_secs(3);
 /// How long a process may take to end after SIGTERM.
 pub const TERMINATE: Duration = Duration::from_secs(1);
 
+/// Ranks that may say the same once one has failed: most of them tell of its end.
+const SAY_THE_SAME: usize = 4;
+
 /// Between two rounds of killing: a process may have been started in the middle of the last.
 const KILL_AGAIN: Duration = Duration::from_millis(10);
 
@@ -75,8 +78,11 @@ impl Supervisor {
         os::adopt_orphans()?;
         let inherited = Inherited { files: FileLimit::get()?, signals: kept.signals.mask_before() };
         inherited.files.raised().set()?;
-        let mut supervisor =
-            Supervisor { kept, sinks: Sinks::open()?, ranks: Vec::new(), stage: Stage::Running, cause: None };
+        let mut sinks = Sinks::open(launch.output == super::Output::Prefix)?;
+        if launch.output == super::Output::OneVoice {
+            sinks.fold(1);
+        }
+        let mut supervisor = Supervisor { kept, sinks, ranks: Vec::new(), stage: Stage::Running, cause: None };
         for rank in 0..launch.ranks {
             match process::start(launch, meeting, rank, inherited) {
                 Ok(process) => supervisor.ranks.push(process),
@@ -95,6 +101,9 @@ impl Supervisor {
         loop {
             let anything = self.wait()?;
             if matches!(self.stage, Stage::Over) && !anything {
+                if self.sinks.unfold() {
+                    continue;
+                }
                 return Ok(self.cause.map_or(0, |cause| cause.status()));
             }
             self.take_signals();
@@ -225,6 +234,7 @@ impl Supervisor {
             None => String::new(),
         };
         self.sinks.message(&format!("rank {rank} {how}{others}"));
+        self.sinks.fold(SAY_THE_SAME);
         self.end_because(Cause::Failed(status));
     }
 

@@ -107,8 +107,8 @@ impl Arguments {
     fn simulate(&self, machine: &Machine<'_>, bytes: u64) -> Result<Row, Failure> {
         let (collective, topology) = (self.question.collective, machine.topology);
         let (checked, closed_form_us) = match &self.plan {
-            Some(path) => self.from_file(path, machine, bytes)?,
-            None => self.from_registry(machine, bytes)?,
+            Some(path) => self.read_plan(path, machine, bytes)?,
+            None => self.choose_plan(machine, bytes)?,
         };
         let mut slices: Vec<Slice> = Vec::new();
         let started = Instant::now();
@@ -145,7 +145,7 @@ impl Arguments {
     }
 
     /// The plan in a file, and its closed form: that of all its messages as one stage.
-    fn from_file(&self, path: &Path, machine: &Machine<'_>, bytes: u64) -> Result<(Checked, f64), Failure> {
+    fn read_plan(&self, path: &Path, machine: &Machine<'_>, bytes: u64) -> Result<(Checked, f64), Failure> {
         let file = PlanFile::read(path)?;
         let problem = file.plan.problem;
         if problem.collective != self.question.collective.even() || problem.ranks != machine.ranks {
@@ -162,7 +162,7 @@ impl Arguments {
     }
 
     /// The cheapest plan that can be proved, or that of the algorithm that was named.
-    fn from_registry(&self, machine: &Machine<'_>, bytes: u64) -> Result<(Checked, f64), Failure> {
+    fn choose_plan(&self, machine: &Machine<'_>, bytes: u64) -> Result<(Checked, f64), Failure> {
         let (collective, topology) = (self.question.collective, machine.topology);
         let question = machine::Question { collective, bytes, layout: topology.layout() };
         let mut answer = machine.explain(question)?;
