@@ -138,9 +138,10 @@ impl Control {
 
     /// Makes this the failure of the communicator on all ranks, unless there was one before; returns the one that counts.
     pub fn fail(&self, error: Error) -> Error {
-        if !self.note_failure(error.clone()) {
+        if !self.keep_failure(error.clone()) {
             return self.failure().unwrap_or(error);
         }
+        // The others first: this rank may leave as soon as it sees the failure, and they would miss it without knowing why.
         let failure = Failure::of(&error, self.rank);
         match &self.outlet {
             Outlet::Hub(hub) => {
@@ -151,21 +152,28 @@ impl Control {
             // Where another failure was announced before, the ranks behind it need not hear of this one.
             Outlet::Mesh(mesh) => mesh.world.announce(self.communicator, &failure.encode()),
         }
+        self.show_failure();
         error
     }
 
-    /// Records a failure without telling others; false if there was one before.
-    fn note_failure(&self, error: Error) -> bool {
-        {
-            let mut failure = self.failure.lock().expect("no panic under this lock");
-            if failure.is_some() {
-                return false;
-            }
-            *failure = Some(error);
+    /// Records a failure without telling others, unless there was one before.
+    fn note_failure(&self, error: Error) {
+        if self.keep_failure(error) {
+            self.show_failure();
         }
+    }
+
+    /// False if there was one before.
+    fn keep_failure(&self, error: Error) -> bool {
+        let mut failure = self.failure.lock().expect("no panic under this lock");
+        let is_first = failure.is_none();
+        failure.get_or_insert(error);
+        is_first
+    }
+
+    fn show_failure(&self) {
         self.failed.store(true, Ordering::Release);
         self.wake();
-        true
     }
 
     fn wake(&self) {

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// How rarely whoever looks for the root of an error looks at most.
 const MAX_PAUSE: Duration = Duration::from_millis(20);
 
+/// What a rank has told before its goodbye may come this much later, over another way.
+const WORD_BEFORE_GOODBYE: Duration = Duration::from_millis(100);
+
 impl Engine {
     /// The communicator's failure, as this rank reports it.
     pub(super) fn failure(&self) -> Error {
@@ -39,20 +42,25 @@ impl Engine {
             ErrorKind::PeerLost | ErrorKind::Aborted => Duration::from_millis(500) + pace,
             _ => return error,
         };
-        let deadline = self.control.clock.now() + patience;
+        let started = self.control.clock.now();
+        let deadline = started + patience;
         let mut pause = Duration::from_millis(2);
         loop {
             self.control.ask(sequence, pace);
             if let Some(known) = self.control.failure() {
                 return known;
             }
-            let late = self.control.clock.now() >= deadline;
+            let now = self.control.clock.now();
+            let late = now >= deadline;
             if error.is_mismatch()
                 && let Some(mismatch) = self.known_mismatch(sequence, late)
             {
                 return mismatch;
             }
-            if let Some(gone) = error.peer().filter(|peer| error.is_peer_lost() && self.control.has_left(*peer)) {
+            // A rank that left because of a failure has told of that before.
+            if let Some(gone) = error.peer().filter(|peer| error.is_peer_lost() && self.control.has_left(*peer))
+                && now >= started + WORD_BEFORE_GOODBYE + pace
+            {
                 return left_early(gone, "its part of this call is missing");
             }
             if late {
