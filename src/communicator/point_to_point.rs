@@ -144,7 +144,7 @@ impl With<'_> {
         let mut group = Group { transfers: std::mem::take(&mut communicator.transfers), marker: PhantomData };
         fill(&mut group);
         communicator.shared.check_process()?;
-        if let Some(name) = options.algorithm {
+        if let Some(name) = &options.algorithm {
             return Err(communicator.invalid(format!("messages between two ranks take no algorithm, so not {name}")));
         }
         let mut transfers = group.transfers;

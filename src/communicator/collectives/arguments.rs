@@ -1,6 +1,6 @@
 //! What the arguments of a call must be, and what it becomes.
 
-use super::Buffers;
+use super::{Ask, Buffers};
 use crate::algorithm;
 use crate::communicator::Communicator;
 use crate::communicator::call::Call;
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::exec::run::Memory;
 use crate::plan::chunk::Counts;
 use crate::plan::lower::alias_offset;
-use crate::types::{Collective, Element, Rank, ReduceOp};
+use crate::types::{Collective, Element, Rank};
 
 /// A call and where its buffers lie.
 pub(in crate::communicator) struct Request {
@@ -21,30 +21,29 @@ impl Communicator {
     /// Checks the arguments of a call. Nothing has been sent when this fails.
     pub(in crate::communicator) fn request<T: Element>(
         &self,
-        collective: Collective,
-        op: Option<ReduceOp>,
-        root: Rank,
-        counts: Option<Counts>,
+        ask: Ask,
         buffers: Buffers<'_, T>,
         options: &Options,
     ) -> Result<Request> {
+        let Ask { collective, op, root, counts } = ask;
         self.shared.check_process()?;
         if root >= self.size {
             return Err(self.invalid(format!("{collective}: root {root} is no rank of {}", self.size)));
         }
         // Only the root of a gather or scatter has two buffers that can share memory.
         let one_buffer = matches!(collective, Collective::Gather | Collective::Scatter) && self.rank != root;
-        let in_place = matches!(buffers, Buffers::InPlace(_)) && !one_buffer;
+        let in_place = !matches!(buffers, Buffers::Apart(..)) && !one_buffer;
         let (input, output) = match &buffers {
             Buffers::Apart(input, output) => (input.len() as u64, output.len() as u64),
             Buffers::InPlace(buffer) => (buffer.len() as u64, buffer.len() as u64),
+            Buffers::Token => (1, 1),
         };
         let counts = match counts {
             Some(counts) => self.check_counts(collective, counts, in_place, input, output)?,
             None => Counts::Even(self.even_count(collective, root, in_place, input, output)?),
         };
         let mut call = Call { collective, dtype: T::DTYPE, op, counts, root, in_place, algorithm: None };
-        if let Some(name) = options.algorithm {
+        if let Some(name) = &options.algorithm {
             let one = algorithm::find(name).map_err(Error::from)?;
             // What the engine refuses ends the communicator, so a wrong argument must not come so far.
             call.algorithm = Some(one.name());
@@ -57,6 +56,7 @@ impl Communicator {
             Buffers::Apart(input, output) => Memory::new(input.as_ptr().cast(), output.as_mut_ptr().cast()),
             Buffers::InPlace(buffer) if one_buffer => Memory::new(buffer.as_ptr().cast(), buffer.as_mut_ptr().cast()),
             Buffers::InPlace(buffer) => self.memory_in_place(&call, buffer.as_mut_ptr().cast()),
+            Buffers::Token => Memory::new(self.shared.token.as_ptr(), self.shared.token.as_ptr()),
         };
         Ok(Request { call, memory })
     }

@@ -1,9 +1,8 @@
 //! The collectives that hand out: broadcast, scatter, all-to-all; and the barrier, which hands out nothing.
 
-use super::{Buffers, With, filled};
+use super::{Ask, Buffers, With};
 use crate::communicator::Communicator;
 use crate::error::Result;
-use crate::plan::chunk::Counts;
 use crate::types::{Collective, Element, Rank};
 
 impl Communicator {
@@ -159,23 +158,23 @@ impl Communicator {
 
 impl With<'_> {
     pub fn broadcast<T: Element>(self, buffer: &mut [T], root: Rank) -> Result<()> {
-        self.run(Collective::Broadcast, None, root, None, Buffers::InPlace(buffer))
+        self.run(Ask::of(Collective::Broadcast).at(root), Buffers::InPlace(buffer))
     }
 
     pub fn broadcast_from<T: Element>(self, input: &[T], output: &mut [T], root: Rank) -> Result<()> {
-        self.run(Collective::Broadcast, None, root, None, Buffers::Apart(input, output))
+        self.run(Ask::of(Collective::Broadcast).at(root), Buffers::Apart(input, output))
     }
 
     pub fn scatter<T: Element>(self, input: &[T], output: &mut [T], root: Rank) -> Result<()> {
-        self.run(Collective::Scatter, None, root, None, Buffers::Apart(input, output))
+        self.run(Ask::of(Collective::Scatter).at(root), Buffers::Apart(input, output))
     }
 
     pub fn scatter_in_place<T: Element>(self, buffer: &mut [T], root: Rank) -> Result<()> {
-        self.run(Collective::Scatter, None, root, None, Buffers::InPlace(buffer))
+        self.run(Ask::of(Collective::Scatter).at(root), Buffers::InPlace(buffer))
     }
 
     pub fn all_to_all<T: Element>(self, input: &[T], output: &mut [T]) -> Result<()> {
-        self.run(Collective::AllToAll, None, 0, None, Buffers::Apart(input, output))
+        self.run(Ask::of(Collective::AllToAll), Buffers::Apart(input, output))
     }
 
     pub fn all_to_all_v<T: Element>(
@@ -185,13 +184,11 @@ impl With<'_> {
         output: &mut [T],
         output_counts: &[u64],
     ) -> Result<()> {
-        let [input_list, output_list] = &mut self.communicator.counts;
-        let counts =
-            Counts::Pairwise { input: filled(input_list, input_counts), output: filled(output_list, output_counts) };
-        self.run(Collective::AllToAllV, None, 0, Some(counts), Buffers::Apart(input, output))
+        let counts = self.communicator.pairwise(input_counts, output_counts);
+        self.run(Ask::of(Collective::AllToAllV).with(counts), Buffers::Apart(input, output))
     }
 
     pub fn barrier(self) -> Result<()> {
-        self.run::<u8>(Collective::Barrier, None, 0, None, Buffers::InPlace(&mut [0]))
+        self.run::<u8>(Ask::of(Collective::Barrier), Buffers::Token)
     }
 }

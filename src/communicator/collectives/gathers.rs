@@ -1,6 +1,6 @@
 //! The collectives that bring the blocks of all ranks together: all-gather and gather.
 
-use super::{Buffers, With};
+use super::{Ask, Buffers, With};
 use crate::communicator::Communicator;
 use crate::error::Result;
 use crate::types::{Collective, Element, Rank};
@@ -128,28 +128,28 @@ impl Communicator {
 
 impl With<'_> {
     pub fn all_gather<T: Element>(self, input: &[T], output: &mut [T]) -> Result<()> {
-        self.run(Collective::AllGather, None, 0, None, Buffers::Apart(input, output))
+        self.run(Ask::of(Collective::AllGather), Buffers::Apart(input, output))
     }
 
     pub fn all_gather_in_place<T: Element>(self, buffer: &mut [T]) -> Result<()> {
-        self.run(Collective::AllGather, None, 0, None, Buffers::InPlace(buffer))
+        self.run(Ask::of(Collective::AllGather), Buffers::InPlace(buffer))
     }
 
     pub fn all_gather_v<T: Element>(self, input: &[T], output: &mut [T], counts: &[u64]) -> Result<()> {
         let counts = self.communicator.per_rank(counts);
-        self.run(Collective::AllGatherV, None, 0, Some(counts), Buffers::Apart(input, output))
+        self.run(Ask::of(Collective::AllGatherV).with(counts), Buffers::Apart(input, output))
     }
 
     pub fn all_gather_v_in_place<T: Element>(self, buffer: &mut [T], counts: &[u64]) -> Result<()> {
         let counts = self.communicator.per_rank(counts);
-        self.run(Collective::AllGatherV, None, 0, Some(counts), Buffers::InPlace(buffer))
+        self.run(Ask::of(Collective::AllGatherV).with(counts), Buffers::InPlace(buffer))
     }
 
     pub fn gather<T: Element>(self, input: &[T], output: &mut [T], root: Rank) -> Result<()> {
-        self.run(Collective::Gather, None, root, None, Buffers::Apart(input, output))
+        self.run(Ask::of(Collective::Gather).at(root), Buffers::Apart(input, output))
     }
 
     pub fn gather_in_place<T: Element>(self, buffer: &mut [T], root: Rank) -> Result<()> {
-        self.run(Collective::Gather, None, root, None, Buffers::InPlace(buffer))
+        self.run(Ask::of(Collective::Gather).at(root), Buffers::InPlace(buffer))
     }
 }

@@ -1,6 +1,6 @@
 //! The collectives that compute: all-reduce, reduce, reduce-scatter.
 
-use super::{Buffers, With};
+use super::{Ask, Buffers, With};
 use crate::communicator::Communicator;
 use crate::error::Result;
 use crate::types::{Collective, Element, Rank, ReduceOp};
@@ -171,27 +171,27 @@ impl Communicator {
 
 impl With<'_> {
     pub fn all_reduce<T: Element>(self, input: &[T], output: &mut [T], op: ReduceOp) -> Result<()> {
-        self.run(Collective::AllReduce, Some(op), 0, None, Buffers::Apart(input, output))
+        self.run(Ask::of(Collective::AllReduce).by(op), Buffers::Apart(input, output))
     }
 
     pub fn all_reduce_in_place<T: Element>(self, buffer: &mut [T], op: ReduceOp) -> Result<()> {
-        self.run(Collective::AllReduce, Some(op), 0, None, Buffers::InPlace(buffer))
+        self.run(Ask::of(Collective::AllReduce).by(op), Buffers::InPlace(buffer))
     }
 
     pub fn reduce<T: Element>(self, input: &[T], output: &mut [T], op: ReduceOp, root: Rank) -> Result<()> {
-        self.run(Collective::Reduce, Some(op), root, None, Buffers::Apart(input, output))
+        self.run(Ask::of(Collective::Reduce).by(op).at(root), Buffers::Apart(input, output))
     }
 
     pub fn reduce_in_place<T: Element>(self, buffer: &mut [T], op: ReduceOp, root: Rank) -> Result<()> {
-        self.run(Collective::Reduce, Some(op), root, None, Buffers::InPlace(buffer))
+        self.run(Ask::of(Collective::Reduce).by(op).at(root), Buffers::InPlace(buffer))
     }
 
     pub fn reduce_scatter<T: Element>(self, input: &[T], output: &mut [T], op: ReduceOp) -> Result<()> {
-        self.run(Collective::ReduceScatter, Some(op), 0, None, Buffers::Apart(input, output))
+        self.run(Ask::of(Collective::ReduceScatter).by(op), Buffers::Apart(input, output))
     }
 
     pub fn reduce_scatter_in_place<T: Element>(self, buffer: &mut [T], op: ReduceOp) -> Result<()> {
-        self.run(Collective::ReduceScatter, Some(op), 0, None, Buffers::InPlace(buffer))
+        self.run(Ask::of(Collective::ReduceScatter).by(op), Buffers::InPlace(buffer))
     }
 
     pub fn reduce_scatter_v<T: Element>(
@@ -202,11 +202,11 @@ impl With<'_> {
         op: ReduceOp,
     ) -> Result<()> {
         let counts = self.communicator.per_rank(counts);
-        self.run(Collective::ReduceScatterV, Some(op), 0, Some(counts), Buffers::Apart(input, output))
+        self.run(Ask::of(Collective::ReduceScatterV).by(op).with(counts), Buffers::Apart(input, output))
     }
 
     pub fn reduce_scatter_v_in_place<T: Element>(self, buffer: &mut [T], counts: &[u64], op: ReduceOp) -> Result<()> {
         let counts = self.communicator.per_rank(counts);
-        self.run(Collective::ReduceScatterV, Some(op), 0, Some(counts), Buffers::InPlace(buffer))
+        self.run(Ask::of(Collective::ReduceScatterV).by(op).with(counts), Buffers::InPlace(buffer))
     }
 }

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 /// Chooses what a communicator is made with.
 ///
 /// What is not set here is taken from UNISONO_TIMEOUT (seconds), UNISONO_TRANSPORT, UNISONO_REQUIRE, UNISONO_ALGORITHM and
-/// UNISONO_SHM_BYTES, then from the defaults. UNISONO_EXPLAIN=1 makes rank 0 print the algorithm of every new shape of call to
-/// stderr. UNISONO_RECORD=DIR makes every rank append its last operations to DIR/rank-R.jsonl when a communicator fails. Other
+/// UNISONO_SHM_BYTES, then from the defaults. UNISONO_EXPLAIN=1 makes rank 0 print the transports of every communicator and the
+/// algorithm of every new shape of call to stderr. UNISONO_RECORD=DIR makes every rank append its last operations to DIR/rank-R.jsonl when a communicator fails. Other
 /// variables that begin with UNISONO_ are warned of once, through `tracing`.
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
@@ -137,9 +137,7 @@ impl Builder {
         let context = Arc::new(Context::new(hellos[0].algorithm.clone(), constants));
         let made = origin.make(WORLD, world.rank(), &members, context, &settings);
         // The others may be waiting for what this rank can't do, and should hear why.
-        let communicator = made.inspect_err(|error| world.give_up(error.message()))?;
-        tracing::info!("{}", communicator.describe());
-        Ok(communicator)
+        made.inspect_err(|error| world.give_up(error.message()))
     }
 }
 

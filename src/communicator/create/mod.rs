@@ -12,6 +12,7 @@ pub(super) use hello::Hello;
 
 use super::engine::Engine;
 use super::settings::{Patience, Settings};
+use super::started::ticket::Tickets;
 use super::{Communicator, Progress, Shared};
 use crate::bootstrap::HostId;
 use crate::control::Control;
@@ -23,13 +24,13 @@ use crate::transport::arena::Arena;
 use crate::types::{Rank, TransportKind};
 use processes::ProcessWorld;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU8, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 use threads::ThreadWorld;
 
 /// The world's own communicator.
-const WORLD: u64 = 1;
+pub(super) const WORLD: u64 = 1;
 
 /// Where a communicator comes from: what it needs to make others of the same ranks.
 #[derive(Clone)]
@@ -79,18 +80,20 @@ impl Origin {
             work: Condvar::new(),
             bell,
             callers: AtomicUsize::new(0),
+            token: AtomicU8::new(0),
             generation,
             rank,
         });
         if settings.progress == Progress::Thread {
-            super::handle::spawn_progress_thread(&shared)?;
+            super::started::spawn_progress_thread(&shared)?;
         }
-        Ok(Communicator {
+        let communicator = Communicator {
             rank,
             size,
             timeout,
             progress: settings.progress,
             transports,
+            pairs: self.pairs(members),
             shared_bytes: arena.map_or(0, |(arena, _)| arena.bytes()),
             context,
             layout,
@@ -100,8 +103,11 @@ impl Origin {
             origin: self.clone(),
             transfers: Vec::new(),
             counts: [Vec::new(), Vec::new()],
+            tickets: Tickets::default(),
             children: 0,
-        })
+        };
+        communicator.diagnostics.tell(rank, &communicator);
+        Ok(communicator)
     }
 
     fn connector(&self, id: u64, members: &[Rank]) -> crate::exec::links::Connect {
@@ -132,6 +138,26 @@ impl Origin {
             *known.entry(&world.world.peer(*member).host).or_insert(next)
         };
         Layout::of(&members.iter().map(host).collect::<Vec<u32>>())
+    }
+
+    /// How many pairs of members use each transport: counted by hosts, since of a thousand ranks there are half a million pairs.
+    fn pairs(&self, members: &[Rank]) -> [(TransportKind, usize); TransportKind::ALL.len()] {
+        let pairs_of = |ranks: usize| ranks * ranks.saturating_sub(1) / 2;
+        let all = pairs_of(members.len());
+        let (near, far) = match self {
+            Origin::Threads(_) => (all, 0),
+            Origin::Processes(world) => {
+                let mut by_host: HashMap<&HostId, usize> = HashMap::new();
+                members.iter().for_each(|member| *by_host.entry(&world.world.peer(*member).host).or_default() += 1);
+                let near = by_host.into_values().map(pairs_of).sum();
+                if world.uses_shared_memory() { (near, all - near) } else { (0, all) }
+            }
+        };
+        TransportKind::ALL.map(|kind| match (kind, self) {
+            (TransportKind::Memory, Origin::Threads(_)) | (TransportKind::Shm, Origin::Processes(_)) => (kind, near),
+            (TransportKind::Tcp, Origin::Processes(_)) => (kind, far),
+            _ => (kind, 0),
+        })
     }
 
     /// The transport of the slowest pair; None for a world of one rank.

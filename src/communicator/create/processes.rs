@@ -26,10 +26,15 @@ pub struct ProcessWorld {
 const ARENA_PART: u64 = 1 << 32;
 
 impl ProcessWorld {
+    /// Between ranks of one host.
+    pub fn uses_shared_memory(&self) -> bool {
+        self.transport != Some(TransportKind::Tcp)
+    }
+
     /// How two world ranks reach each other.
     pub fn kind(&self, a: Rank, b: Rank) -> TransportKind {
         let same_host = self.world.peer(a).host == self.world.peer(b).host;
-        if same_host && self.transport != Some(TransportKind::Tcp) { TransportKind::Shm } else { TransportKind::Tcp }
+        if same_host && self.uses_shared_memory() { TransportKind::Shm } else { TransportKind::Tcp }
     }
 
     pub(super) fn ground(&self, id: u64, rank: Rank, members: &[Rank], deadline: Instant) -> Result<Ground> {
