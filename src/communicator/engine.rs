@@ -1,5 +1,6 @@
 //! The engine of one rank: prepares calls, runs them in order, waits, and says why when it waits in vain.
 
+mod active;
 mod connecting;
 mod failure;
 mod queue;
@@ -23,6 +24,7 @@ use crate::select::{Context, Selector};
 use crate::topology::Layout;
 use crate::transport::arena::Bell;
 use crate::types::{Collective, LinkName, Rank, ReduceOp};
+use active::{Active, Agreement};
 use queue::Queued;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -51,6 +53,8 @@ pub struct Engine {
     recorded: bool,
     pub sequence: u64,
     shapes: Prepared<Shape>,
+    /// Where ranks are strict.
+    agreement: Option<Agreement>,
     /// Scratch of the operation that runs, and its pre-multiplied input: one at a time, so that calls that stay prepared hold none.
     pub(super) scratch: Vec<u8>,
     scaled: Vec<u8>,
@@ -123,6 +127,7 @@ impl Engine {
             recorded: false,
             sequence: 0,
             shapes: Prepared::new(PREPARED),
+            agreement: None,
             scratch: Vec::new(),
             scaled: Vec::new(),
             queue: VecDeque::new(),
@@ -255,17 +260,18 @@ impl Engine {
         self.sequence += 1;
         let fingerprint = fingerprint(shape.digest, self.sequence);
         self.control.recorder.enter(self.sequence, shape.text, shape.bytes, fingerprint);
+        let mut active = Active { agreement: self.agreement.as_mut(), runner: &mut shape.runner };
         // SAFETY: the caller's; the scratch is large enough and nobody else's until the next operation begins, which is after
         // this one.
-        unsafe { shape.runner.begin(memory, fingerprint) };
+        unsafe { active.begin(memory, fingerprint) };
         self.sequence
     }
 
     fn finish(&mut self, shape: usize, sequence: u64, timeout: Duration) -> Result<()> {
-        let Engine { shapes, links, control, patience, .. } = self;
-        let runner = &mut shapes[shape].runner;
+        let Engine { shapes, agreement, links, control, patience, .. } = self;
+        let mut active = Active { agreement: agreement.as_mut(), runner: &mut shapes[shape].runner };
         for _ in 0..patience.spins {
-            match runner.poll(links) {
+            match active.poll(links) {
                 Ok(true) => {
                     control.recorder.finish(sequence);
                     return Ok(());
@@ -290,16 +296,16 @@ impl Engine {
 
     /// One round of patient waiting: polls, looks around, sleeps; true when the operation is done.
     fn wait_once(&mut self, shape: usize, sequence: u64, waiting: &mut Waiting) -> Result<bool> {
-        let Engine { shapes, links, control, patience, bell, descriptors, .. } = self;
-        let runner = &mut shapes[shape].runner;
-        if runner.poll(links)? {
+        let Engine { shapes, agreement, links, control, patience, bell, descriptors, .. } = self;
+        let mut active = Active { agreement: agreement.as_mut(), runner: &mut shapes[shape].runner };
+        if active.poll(links)? {
             return Ok(true);
         }
         if control.has_failed() {
             return Err(self.failure());
         }
-        waiting.look_around(control, sequence, || runner.standing(links))?;
-        waiting.rest(runner, links, patience, bell.as_ref(), descriptors)
+        waiting.look_around(control, sequence, || active.standing(links))?;
+        waiting.rest(&mut active, links, patience, bell.as_ref(), descriptors)
     }
 }
 

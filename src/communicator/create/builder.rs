@@ -58,6 +58,14 @@ impl Builder {
         self
     }
 
+    /// All ranks agree on every collective before any of its data moves, at the price of a barrier each: where calls differ, no rank
+    /// returns Ok from them, and no buffer is touched. Otherwise a rank whose result doesn't depend on the others (the root of a
+    /// small broadcast, say) learns of the difference at its next call. Rank 0's word counts for all.
+    pub fn strict(mut self, strict: bool) -> Builder {
+        self.settings.strict = Some(strict);
+        self
+    }
+
     /// Bytes of memory that the ranks of one host share for their messages. Rank 0's word counts for all.
     pub fn shared_memory_bytes(mut self, bytes: usize) -> Builder {
         self.settings.shm_bytes = Some(bytes);
@@ -82,10 +90,9 @@ impl Builder {
             }
         }
         let world = Arc::new(ThreadWorld::default());
-        let context = Arc::new(Context::new(
-            settings.algorithm.clone(),
-            Constants::of(TransportKind::Memory, ranks, processors()),
-        ));
+        let constants = Constants::of(TransportKind::Memory, ranks, processors());
+        let context = Context::new(settings.algorithm.clone(), constants);
+        let context = Arc::new(Context { strict: settings.strict.unwrap_or(false), ..context });
         let members: Vec<Rank> = (0..ranks).collect();
         (0..ranks)
             .map(|rank| Origin::Threads(world.clone()).make(WORLD, rank, &members, context.clone(), &settings))
@@ -134,7 +141,8 @@ impl Builder {
         }
         let neighbours = members.iter().filter(|member| world.peer(**member).host == world.peer(0).host).count();
         let constants = Constants::of(kind.unwrap_or(TransportKind::Memory), neighbours, hellos[0].processors);
-        let context = Arc::new(Context::new(hellos[0].algorithm.clone(), constants));
+        let context = Context::new(hellos[0].algorithm.clone(), constants);
+        let context = Arc::new(Context { strict: hellos[0].strict, ..context });
         let made = origin.make(WORLD, world.rank(), &members, context, &settings);
         // The others may be waiting for what this rank can't do, and should hear why.
         made.inspect_err(|error| world.give_up(error.message()))

@@ -16,6 +16,7 @@ pub struct Hello {
     pub shm_bytes: Option<usize>,
     /// That the rank may use; rank 0's number counts.
     pub processors: usize,
+    pub strict: bool,
 }
 
 impl Hello {
@@ -27,6 +28,7 @@ impl Hello {
             require: settings.require,
             shm_bytes: settings.shm_bytes,
             processors: processors(),
+            strict: settings.strict.unwrap_or(false),
         }
     }
 

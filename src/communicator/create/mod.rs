@@ -74,6 +74,9 @@ impl Origin {
         let mut engine =
             Engine::new(rank, links, control.clone(), bell.clone(), patience, context.clone(), diagnostics.clone());
         engine.layout = layout;
+        if context.strict {
+            engine.be_strict(timeout)?;
+        }
         let generation = crate::fork::generation();
         let shared = Arc::new(Shared {
             engine: Mutex::new(engine),

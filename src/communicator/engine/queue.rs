@@ -1,5 +1,6 @@
 //! Calls that were started: they run one after the other, moved on by whoever drives the engine.
 
+use super::active::Active;
 use super::connecting::Connecting;
 use super::{CONNECT_GRACE, Engine};
 use crate::communicator::call::Call;
@@ -131,15 +132,15 @@ impl Engine {
     /// Polls a running operation; None when it is done.
     fn step(&mut self, mut running: Running) -> Result<Option<Running>> {
         let Running { shape, sequence, .. } = running;
-        let Engine { shapes, links, control, .. } = self;
-        let runner = &mut shapes[shape].runner;
-        let outcome = match runner.poll(links) {
+        let Engine { shapes, agreement, links, control, .. } = self;
+        let mut active = Active { agreement: agreement.as_mut(), runner: &mut shapes[shape].runner };
+        let outcome = match active.poll(links) {
             Ok(true) => {
                 control.recorder.finish(sequence);
                 return Ok(None);
             }
             Ok(false) if control.has_failed() => Err(Error::new(ErrorKind::Aborted, "the communicator has failed")),
-            Ok(false) => running.waiting.look_around(control, sequence, || runner.standing(links)),
+            Ok(false) => running.waiting.look_around(control, sequence, || active.standing(links)),
             Err(error) => Err(error),
         };
         match outcome {
@@ -163,12 +164,13 @@ impl Engine {
 
     /// As [`Engine::rest`], for `longest` at most.
     pub fn rest_at_most(&mut self, longest: Duration) {
-        let Engine { shapes, links, patience, bell, descriptors, queue, .. } = self;
+        let Engine { shapes, agreement, links, patience, bell, descriptors, queue, .. } = self;
         let patience = &patience.with_sleep_of_at_most(longest);
         match queue.front_mut().map(|front| &mut front.stage) {
             Some(Stage::Running(Running { shape, waiting, .. })) => {
                 // An error shows again at the next poll, which reports it.
-                let _ = waiting.rest(&mut shapes[*shape].runner, links, patience, bell.as_ref(), descriptors);
+                let mut active = Active { agreement: agreement.as_mut(), runner: &mut shapes[*shape].runner };
+                let _ = waiting.rest(&mut active, links, patience, bell.as_ref(), descriptors);
             }
             Some(Stage::Connecting(connecting)) => connecting.rest(),
             Some(Stage::Queued) | None => {}
@@ -196,9 +198,9 @@ impl Engine {
             self.control
                 .fail(gone.with_peer(self.rank).remedy("wait for every operation before the communicator is dropped"));
             if let Some(&Running { shape, sequence, .. }) = self.queue[0].running() {
-                let runner = &mut self.shapes[shape].runner;
-                runner.cancel(&mut self.links);
-                let Standing { step, bytes, .. } = runner.standing(&mut self.links);
+                let (mut active, links) = self.active(shape);
+                active.cancel(links);
+                let Standing { step, bytes, .. } = active.standing(links);
                 self.control.recorder.fail(sequence, Failed { step, bytes });
             }
             while !self.queue.is_empty() {
