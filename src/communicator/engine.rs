@@ -2,7 +2,10 @@
 
 mod active;
 mod connecting;
+mod dial;
 mod failure;
+mod messages;
+mod pipe;
 mod queue;
 mod transfers;
 
@@ -25,12 +28,13 @@ use crate::topology::Layout;
 use crate::transport::arena::Bell;
 use crate::types::{Collective, LinkName, Rank, ReduceOp};
 use active::{Active, Agreement};
+use messages::Messages;
+use pipe::Pipes;
 use queue::Queued;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use transfers::Pipes;
 pub use transfers::Transfer;
 
 /// How much longer than an operation a connection for it may take: the operation's own timeout, which says more, comes first.
@@ -62,6 +66,7 @@ pub struct Engine {
     /// Lists of a started call that is over, for the next one.
     pub spare_counts: Option<Counts>,
     pipes: Pipes,
+    messages: Messages,
     descriptors: Vec<libc::pollfd>,
 }
 
@@ -133,6 +138,7 @@ impl Engine {
             queue: VecDeque::new(),
             spare_counts: None,
             pipes: Pipes::default(),
+            messages: Messages::default(),
             descriptors: Vec::new(),
         }
     }
@@ -145,6 +151,13 @@ impl Engine {
         self.guard()?;
         while !self.queue.is_empty() {
             self.wait_for_front()?;
+        }
+        if self.has_started() {
+            // Peers may need messages of this rank before they come to this call.
+            let ticket = Arc::<Ticket>::default();
+            // SAFETY: the caller's: this returns when the ticket is done.
+            unsafe { self.start(call.clone(), memory, timeout, ticket.clone())? };
+            return self.wait_for(&ticket);
         }
         let shape = self.prepare(call, timeout)?;
         // SAFETY: the caller's.

@@ -39,7 +39,7 @@ use crate::types::{Collective, DType, Rank, TransportKind};
 use create::Origin;
 use diagnostics::Diagnostics;
 use engine::{Engine, Transfer};
-use started::ticket::Tickets;
+use started::ticket::{Ticket, Tickets};
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError, Weak};
@@ -87,6 +87,8 @@ pub struct Communicator {
     transfers: Vec<Transfer>,
     counts: [Vec<u64>; 2],
     tickets: Tickets,
+    /// Memory of the last scope, for the next one.
+    scoped: Vec<Arc<Ticket>>,
     /// Communicators split off and windows allocated so far: equal on all ranks, so that both get equal names.
     children: u64,
 }

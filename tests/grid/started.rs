@@ -8,6 +8,9 @@ pub fn run(communicator: &mut Communicator) {
     of_uneven_blocks(communicator);
     in_a_scope(communicator);
     under_options(communicator);
+    messages_to_both_sides(communicator);
+    messages_that_others_need_before_they_come(communicator);
+    messages_in_a_scope(communicator);
 }
 
 /// Different lengths on different ranks, one of them 0.
@@ -102,4 +105,76 @@ fn under_options(communicator: &mut Communicator) {
     let refused = communicator.with(misspelt).start_all_reduce(vec![1], ReduceOp::Sum).map(drop).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
     assert!(refused.to_string().contains("did you mean `ring`?"), "{refused}");
+}
+
+/// Elements of a message: none, few, and more than any buffer of a transport holds.
+const LENGTHS: [usize; 4] = [0, 3, 5000, 1_500_000];
+
+/// Everybody sends to the next rank and to the one before, all at once; with other messages and collectives between.
+fn messages_to_both_sides(communicator: &mut Communicator) {
+    let (rank, size) = (communicator.rank(), communicator.size());
+    let (next, before) = ((rank + 1) % size, (rank + size - 1) % size);
+    let mut sends = Vec::new();
+    let mut receives = Vec::new();
+    for (number, len) in LENGTHS.into_iter().enumerate() {
+        let value = |from: usize| (10 * from + number) as i32;
+        sends.push(communicator.start_send(vec![value(rank); len], next).unwrap());
+        receives.push((communicator.start_recv(vec![-1; len], before).unwrap(), value(before)));
+        receives.push((communicator.start_recv(vec![-1; len], next).unwrap(), value(next)));
+        sends.push(communicator.start_send(vec![value(rank); len], before).unwrap());
+    }
+    let barrier = communicator.start_barrier().unwrap();
+    // A blocking message of the same way comes behind those that were started.
+    let mut last = [0u8];
+    communicator
+        .group(|group| {
+            group.send(&[7u8], next);
+            group.recv(&mut last, before);
+        })
+        .unwrap();
+    assert_eq!(last, [7]);
+    for (receive, value) in receives.into_iter().rev() {
+        assert!(receive.wait().unwrap().iter().all(|element| *element == value));
+    }
+    sends.into_iter().for_each(|send| drop(send.wait().unwrap()));
+    barrier.wait().unwrap();
+}
+
+/// A rank that has started to send goes into a collective, to which its peer comes only with the message.
+fn messages_that_others_need_before_they_come(communicator: &mut Communicator) {
+    let (rank, size) = (communicator.rank(), communicator.size());
+    for len in LENGTHS {
+        // On a communicator of its own, whose connections are yet to be made.
+        let mut fresh = communicator.duplicate().unwrap();
+        let sent = (rank == 0).then(|| fresh.start_send(vec![len as i64; len], size - 1).unwrap());
+        if rank == size - 1 {
+            let mut received = vec![-1i64; len];
+            fresh.recv(&mut received, 0).unwrap();
+            assert!(received.iter().all(|element| *element == len as i64));
+        }
+        let mut ranks = [1i32];
+        fresh.all_reduce_in_place(&mut ranks, ReduceOp::Sum).unwrap();
+        assert_eq!(ranks, [size as i32]);
+        if let Some(sent) = sent {
+            sent.wait().unwrap();
+        }
+    }
+}
+
+fn messages_in_a_scope(communicator: &mut Communicator) {
+    let (rank, size) = (communicator.rank(), communicator.size());
+    let (next, before) = ((rank + 1) % size, (rank + size - 1) % size);
+    let (own, mut received, mut to_itself) = ([rank as u64; 9], [u64::MAX; 9], [u64::MAX; 9]);
+    communicator
+        .scope(|scope| {
+            scope.start_group(|group| group.send(&own, next))?;
+            scope.start_group(|group| {
+                group.recv(&mut received, before);
+                group.send(&own, rank);
+                group.recv(&mut to_itself, rank);
+            })?;
+            scope.start_barrier().map(drop)
+        })
+        .unwrap();
+    assert_eq!((received, to_itself), ([before as u64; 9], own));
 }

@@ -107,6 +107,7 @@ impl Origin {
             transfers: Vec::new(),
             counts: [Vec::new(), Vec::new()],
             tickets: Tickets::default(),
+            scoped: Vec::new(),
             children: 0,
         };
         communicator.diagnostics.tell(rank, &communicator);

@@ -1,7 +1,8 @@
-//! Calls that were started: they run one after the other, moved on by whoever drives the engine.
+//! Calls that were started: they run one after the other, moved on by whoever drives the engine, as started messages are.
 
 use super::active::Active;
 use super::connecting::Connecting;
+use super::dial::Dial;
 use super::{CONNECT_GRACE, Engine};
 use crate::communicator::call::Call;
 use crate::communicator::started::ticket::Ticket;
@@ -26,6 +27,10 @@ pub struct Queued {
 impl Queued {
     pub fn new(call: Call, memory: Memory, timeout: Duration, ticket: Arc<Ticket>) -> Queued {
         Queued { call, memory, timeout, ticket, stage: Stage::Queued }
+    }
+
+    pub fn is_connecting(&self) -> bool {
+        matches!(self.stage, Stage::Connecting(_))
     }
 
     pub fn running(&self) -> Option<&Running> {
@@ -53,8 +58,18 @@ pub struct Running {
 unsafe impl Send for Queued {}
 
 impl Engine {
-    /// Lets the front of the queue go as far as it can; true while operations are left.
+    /// Lets all that was started go as far as it can; true while operations are left.
     pub fn drive(&mut self) -> bool {
+        self.drive_messages();
+        self.drive_calls() || !self.messages.is_empty()
+    }
+
+    /// Whether anything that was started is not over.
+    pub(super) fn has_started(&self) -> bool {
+        !self.queue.is_empty() || !self.messages.is_empty()
+    }
+
+    fn drive_calls(&mut self) -> bool {
         while let Some(front) = self.queue.front_mut() {
             let stage = std::mem::replace(&mut front.stage, Stage::Queued);
             match self.advance(stage) {
@@ -95,7 +110,8 @@ impl Engine {
             let missing = self.links.unconnected(draft.links());
             let deadline = self.control.clock.now() + timeout + CONNECT_GRACE;
             let (connect, control) = (self.links.connector(), self.control.clone());
-            Connecting::begin(draft, waiting, missing, connect, control, deadline)
+            let dial = Dial::begin(missing, connect, control, deadline)?;
+            Ok(Connecting { draft, waiting, dial })
         });
         match connecting {
             Ok(connecting) => self.connect_front(Box::new(connecting)),
@@ -164,6 +180,9 @@ impl Engine {
 
     /// As [`Engine::rest`], for `longest` at most.
     pub fn rest_at_most(&mut self, longest: Duration) {
+        if !self.messages.is_empty() {
+            return self.rest_by_messages(longest);
+        }
         let Engine { shapes, agreement, links, patience, bell, descriptors, queue, .. } = self;
         let patience = &patience.with_sleep_of_at_most(longest);
         match queue.front_mut().map(|front| &mut front.stage) {
@@ -172,37 +191,45 @@ impl Engine {
                 let mut active = Active { agreement: agreement.as_mut(), runner: &mut shapes[*shape].runner };
                 let _ = waiting.rest(&mut active, links, patience, bell.as_ref(), descriptors);
             }
-            Some(Stage::Connecting(connecting)) => connecting.rest(),
+            Some(Stage::Connecting(connecting)) => connecting.dial.rest(),
             Some(Stage::Queued) | None => {}
         }
     }
 
     pub(super) fn wait_for_front(&mut self) -> Result<()> {
         let ticket = self.queue.front().expect("there is a front").ticket.clone();
+        // Its own outcome is for whoever started it.
+        let _ = self.wait_for(&ticket);
+        self.guard()
+    }
+
+    /// Moves everything on until this operation is over, and returns its outcome.
+    pub fn wait_for(&mut self, ticket: &Ticket) -> Result<()> {
         while !ticket.is_done() {
             self.drive();
             if !ticket.is_done() {
                 self.rest();
             }
         }
-        self.guard()
+        ticket.result()
     }
 
     /// Ends everything that runs: the communicator is given up. Never blocks but for a peer that is reading a piece now.
     pub fn shut_down(&mut self) {
-        if !self.queue.is_empty() {
+        if self.has_started() {
             let gone = Error::new(
                 ErrorKind::Aborted,
                 format!("rank {} dropped its communicator with operations in flight", self.rank),
             );
             self.control
                 .fail(gone.with_peer(self.rank).remedy("wait for every operation before the communicator is dropped"));
-            if let Some(&Running { shape, sequence, .. }) = self.queue[0].running() {
+            if let Some(&Running { shape, sequence, .. }) = self.queue.front().and_then(Queued::running) {
                 let (mut active, links) = self.active(shape);
                 active.cancel(links);
                 let Standing { step, bytes, .. } = active.standing(links);
                 self.control.recorder.fail(sequence, Failed { step, bytes });
             }
+            self.end_messages();
             while !self.queue.is_empty() {
                 let error = self.failure();
                 self.resolve_front(Err(error));

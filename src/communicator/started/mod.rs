@@ -4,6 +4,7 @@ mod buffer;
 mod collectives;
 mod future;
 mod handle;
+mod messages;
 mod progress;
 mod scope;
 pub(super) mod ticket;

@@ -3,7 +3,7 @@
 use super::handle::wait_for;
 use super::ticket::Ticket;
 use crate::communicator::collectives::{Ask, Buffers};
-use crate::communicator::{Communicator, Options, Shared, With};
+use crate::communicator::{Communicator, Group, Options, Shared, With};
 use crate::error::Result;
 use crate::types::{Collective, Element, Rank, ReduceOp};
 use std::marker::PhantomData;
@@ -60,14 +60,18 @@ impl Communicator {
 impl With<'_> {
     pub fn scope<'env, R>(self, body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R>) -> Result<R> {
         let With { communicator, options } = self;
-        let mut scope = Scope { communicator, options, tickets: Vec::new(), marker: PhantomData };
+        // The list is used again, so that scopes that repeat allocate nothing.
+        let tickets = std::mem::take(&mut communicator.scoped);
+        let mut scope = Scope { communicator, options, tickets, marker: PhantomData };
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(&mut scope)));
-        let shared = scope.communicator.shared.clone();
-        let tickets = std::mem::take(&mut scope.tickets);
-        let results: Vec<Result<()>> = tickets.iter().map(|ticket| wait_for(ticket, &shared)).collect();
+        let Scope { communicator, mut tickets, .. } = scope;
+        let mut first_error = Ok(());
+        for ticket in tickets.drain(..) {
+            first_error = first_error.and(wait_for(&ticket, &communicator.shared));
+        }
+        communicator.scoped = tickets;
         let outcome = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        results.into_iter().collect::<Result<()>>()?;
-        Ok(outcome)
+        first_error.map(|()| outcome)
     }
 }
 
@@ -173,10 +177,21 @@ impl<'env> Scope<'_, 'env> {
         self.start::<u8>(Ask::of(Collective::Barrier), Buffers::Token)
     }
 
+    /// Starts [`Communicator::group`]; of a single message too.
+    pub fn start_group(&mut self, fill: impl FnOnce(&mut Group<'env>)) -> Result<ScopedHandle> {
+        // SAFETY: as in `start`.
+        let ticket = unsafe { self.communicator.start_group(&self.options, fill)? };
+        Ok(self.keep(ticket))
+    }
+
     fn start<T: Element>(&mut self, ask: Ask, buffers: Buffers<'env, T>) -> Result<ScopedHandle> {
         // SAFETY: the buffers are borrowed for 'env, and the scope does not end before the operation is over.
         let ticket = unsafe { self.communicator.start(ask, buffers, &self.options)? };
+        Ok(self.keep(ticket))
+    }
+
+    fn keep(&mut self, ticket: Arc<Ticket>) -> ScopedHandle {
         self.tickets.push(ticket.clone());
-        Ok(ScopedHandle { ticket, shared: self.communicator.shared.clone() })
+        ScopedHandle { ticket, shared: self.communicator.shared.clone() }
     }
 }
