@@ -1,11 +1,13 @@
 //! Operations that are started and waited for later: on buffers that a handle owns, or that are lent inside a scope.
 
 mod buffer;
-mod collectives;
+mod exchanges;
 mod future;
+mod gathers;
 mod handle;
 mod messages;
 mod progress;
+mod reductions;
 mod scope;
 pub(super) mod ticket;
 
