@@ -3,7 +3,7 @@
 use super::Communicator;
 use super::create::Origin;
 use super::create::tag;
-use super::handle::StableBuffer;
+use super::started::StableBuffer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::memory::Mapping;
 use crate::transport::window;

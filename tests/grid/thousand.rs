@@ -45,7 +45,7 @@ fn no_rank_leaves_a_barrier_before_all_have_come() {
                 threads.spawn(move || {
                     for round in 1..=200 {
                         come.fetch_add(1, Ordering::Relaxed);
-                        communicator.with(Options { algorithm: Some(name), ..Options::default() }).barrier().unwrap();
+                        communicator.with(Options::default().algorithm(name)).barrier().unwrap();
                         assert!(come.load(Ordering::Relaxed) >= RANKS * round, "{name}");
                     }
                 });
