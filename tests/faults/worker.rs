@@ -215,6 +215,17 @@ impl Call {
                     group.recv(&mut part_out[..count], (rank + size - 1) % size);
                 })
             }
+            // To every other rank, and from every other one.
+            "exchange" => {
+                let peers = (0..communicator.size()).filter(|peer| *peer != communicator.rank());
+                let mut blocks = part_out.chunks_exact_mut(count);
+                communicator.group(|group| {
+                    peers.zip(&mut blocks).for_each(|(peer, block)| {
+                        group.send(part, peer);
+                        group.recv(block, peer);
+                    });
+                })
+            }
             other => panic!("unknown collective {other}"),
         }
     }
