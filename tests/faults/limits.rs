@@ -90,11 +90,36 @@ fn more_ranks_than_fit_are_refused_in_a_sentence() {
         ("unisono bench all_reduce --ranks 200000 --max 8", "at most 131072 ranks"),
         ("unisono launch -n 5000000000 true", "is not a number of ranks"),
         ("ulimit -v 3000000; unisono bench all_reduce --ranks 1500 --transport memory --max 8", "ulimit"),
+        ("unisono bench all_reduce --ranks 130000 --transport memory --max 8", "take fewer ranks"),
     ] {
         let (status, stderr) = shell(command, &[]);
         expect_sentence(status, &stderr, &[words]);
         assert_eq!(stderr.lines().count(), 1, "{command}: {stderr}");
     }
+}
+
+#[test]
+fn buffers_that_the_host_has_not_are_refused_before_anything_starts() {
+    let too_large = [
+        "unisono bench all_reduce --ranks 4 --min 1TiB --max 16TiB",
+        "unisono bench all_to_all --ranks 3 --min 8 --max 8TiB --registered",
+        "unisono bench all_reduce --ranks 2 --transport memory --min 8 --max 8TiB --in-place",
+        "unisono launch -n 2 unisono bench all_reduce --max 8TiB",
+    ];
+    for command in too_large {
+        let (status, stderr) = shell(command, &[]);
+        let said: Vec<&str> = stderr.lines().filter(|line| line.contains("give a smaller --max")).collect();
+        assert!(status == 1 && said.len() == 1, "{command}: {status}: {stderr}");
+        // A launcher tells of the ranks that failed.
+        let rest: Vec<&str> = stderr.lines().filter(|line| !line.contains("give a smaller --max")).collect();
+        assert!(rest.is_empty() || command.contains("launch"), "{command}: {stderr}");
+    }
+}
+
+#[test]
+fn a_limit_on_file_sizes_is_a_sentence_and_no_signal() {
+    let (status, stderr) = shell("ulimit -f 2000; unisono bench all_reduce --ranks 2 --max 8", &[]);
+    expect_sentence(status, &stderr, &["ulimit -f"]);
 }
 
 /// Limits the address space of a rank.

@@ -37,18 +37,21 @@ impl Arguments {
                 let cores = std::thread::available_parallelism().map_or(1, usize::from);
                 self.run_ranks(cores)
             }
-            (None, _) => match self.check_among(job.size) {
-                // One rank says it for all.
-                Err(failure) if job.rank > 0 => Err(Failure { message: None, ..failure }),
-                Err(failure) => Err(failure),
-                Ok(()) => self.run_as_rank(),
-            },
+            (None, _) => {
+                // One rank says it for all, or for all of its host.
+                let quiet = |failure, is_quiet| if is_quiet { Failure { message: None, ..failure } } else { failure };
+                self.check_among(job.size).map_err(|failure| quiet(failure, job.rank > 0))?;
+                self.check_memory(job.size, job.local_size.unwrap_or(1))
+                    .map_err(|failure| quiet(failure, job.local_rank.is_some_and(|rank| rank > 0)))?;
+                self.run_as_rank()
+            }
         }
     }
 
     /// A world of our own: threads for the memory transport, else processes that run this same command as ranks.
     fn run_ranks(self, ranks: usize) -> Result<u8, Failure> {
         self.check_among(ranks)?;
+        self.check_memory(ranks, ranks)?;
         if self.transport == Transport::Memory {
             return self.run_threads(ranks);
         }
