@@ -160,6 +160,14 @@ impl Builder {
         self
     }
 
+    /// All ranks agree on every collective before any of its data moves, at the price of a barrier each: where calls differ, no rank
+    /// returns Ok from them, and no buffer is touched. Otherwise a rank whose result doesn't depend on the others (the root of a
+    /// small broadcast, say) learns of the difference at its next call. Rank 0's word counts for all.
+    pub fn strict(mut self, strict: bool) -> Builder {
+        self.settings.strict = Some(strict);
+        self
+    }
+
     /// Bytes of memory that the ranks of one host share for their messages. Rank 0's word counts for all.
     pub fn shared_memory_bytes(mut self, bytes: usize) -> Builder {
         self.settings.shm_bytes = Some(bytes);
@@ -186,7 +194,7 @@ impl Builder {
         check_threads(ranks)?;
         let origin = Origin::Threads(Arc::new(ThreadWorld { nurseries: Mutex::default() }));
         let members: Vec<Rank> = (0..ranks).collect();
-        let context = Arc::new(origin.context(&members, settings.algorithm.clone()));
+        let context = Arc::new(origin.context(&members, settings.algorithm.clone(), settings.strict.unwrap_or(false)));
         (0..ranks).map(|rank| origin.make(WORLD, rank, &members, context.clone(), &settings)).collect()
     }
 
@@ -231,7 +239,7 @@ impl Builder {
                 .remedy("place the ranks so that all pairs have it, or don't require it"));
             }
         }
-        let context = Arc::new(origin.context(&members, hellos[0].algorithm.clone()));
+        let context = Arc::new(origin.context(&members, hellos[0].algorithm.clone(), hellos[0].strict));
         let made = origin.make(WORLD, world.rank(), &members, context, &settings);
         // The others may be waiting for what this rank can't do, and should hear why.
         let communicator = made.inspect_err(|error| world.give_up(error.message()))?;
@@ -280,6 +288,7 @@ pub(super) struct Hello {
     pub(super) shm_bytes: Option<usize>,
     /// That the rank may use; the number of a communicator's first rank counts.
     pub(super) processors: usize,
+    pub(super) strict: bool,
 }
 
 impl Hello {
@@ -291,6 +300,7 @@ impl Hello {
             require: settings.require,
             shm_bytes: settings.shm_bytes,
             processors: processors(),
+            strict: settings.strict.unwrap_or(false),
         }
     }
 
@@ -367,6 +377,9 @@ impl Origin {
         let mut engine =
             Engine::new(rank, links, control.clone(), bell.clone(), patience, context.clone(), diagnostics.clone());
         engine.layout = layout;
+        if context.strict {
+            engine.be_strict(timeout)?;
+        }
         let generation = crate::fork::generation();
         let shared = Arc::new(Shared {
             engine: Mutex::new(engine),
@@ -438,7 +451,7 @@ impl Origin {
     }
 
     /// What the ranks of a communicator of `members` choose by; all of them find the same.
-    pub fn context(&self, members: &[Rank], algorithm: Option<String>) -> Context {
+    pub fn context(&self, members: &[Rank], algorithm: Option<String>, strict: bool) -> Context {
         let kind = self.slowest(members).unwrap_or(TransportKind::Memory);
         let constants = match self {
             Origin::Threads(_) => Constants::of(kind, members.len(), processors()),
@@ -446,7 +459,7 @@ impl Origin {
                 Constants::of(kind, world.most_on_a_host(members), world.processors[members[0]])
             }
         };
-        Context::new(algorithm, constants)
+        Context { strict, ..Context::new(algorithm, constants) }
     }
 
     /// A dropped communicator leaves nothing behind. The last one of a process says goodbye for it here: a progress thread or a

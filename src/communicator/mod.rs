@@ -55,7 +55,8 @@ use std::time::Duration;
 /// A call returns when this rank's part of it is done, which may be before other ranks have begun theirs. Who only sends, such as the
 /// root of many small broadcasts, runs ahead until the link is full: among ranks of a host after 8 to 32 messages, over tcp when the
 /// kernel takes no more bytes of the connection (by net.ipv4.tcp_wmem and tcp_rmem, often 4 MiB and 6 MiB; each message has 32 bytes
-/// besides its own). Only then does it notice that the receiver is stopped; a [`Communicator::barrier`] now and then keeps all close.
+/// besides its own). Only then does it notice that the receiver is stopped; a [`Communicator::barrier`] now and then
+/// keeps all close, and [`Builder::strict`] closer.
 ///
 /// Blocking calls block at most until the communicator's timeout (300 s unless set). After any error but
 /// [`ErrorKind::InvalidArgument`] the communicator is finished on all ranks, and can only be dropped.

@@ -37,6 +37,8 @@ pub struct Settings {
     pub progress: Progress,
     pub algorithm: Option<String>,
     pub shm_bytes: Option<usize>,
+    /// None where nothing was said.
+    pub strict: Option<bool>,
     pub diagnostics: Diagnostics,
 }
 
@@ -58,6 +60,9 @@ impl Settings {
         if self.shm_bytes.is_none() {
             self.shm_bytes = lookup("UNISONO_SHM_BYTES").map(|text| bytes(&text)).transpose()?;
         }
+        if self.strict.is_none() {
+            self.strict = flag("UNISONO_STRICT", lookup)?;
+        }
         self.diagnostics = Diagnostics::of_environment(lookup)?;
         if let Some(name) = &self.algorithm {
             crate::algorithm::find(name)?;
@@ -73,6 +78,15 @@ impl Settings {
 pub fn refuse(variable: &str, text: &str, wanted: &str) -> Error {
     Error::new(ErrorKind::Configuration, format!("{variable}={text} is not {wanted}"))
         .remedy(format!("set {variable} to {wanted}, or unset it"))
+}
+
+pub fn flag(variable: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<bool>> {
+    match lookup(variable).as_deref() {
+        None => Ok(None),
+        Some("0") => Ok(Some(false)),
+        Some("1") => Ok(Some(true)),
+        Some(other) => Err(refuse(variable, other, "0 or 1")),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration> {

@@ -32,11 +32,13 @@ pub struct Context {
     /// An algorithm that is taken wherever it fits, by name.
     pub algorithm: Option<String>,
     pub constants: Constants,
+    /// All agree on every collective before any of its data moves.
+    pub strict: bool,
 }
 
 impl Context {
     pub fn new(algorithm: Option<String>, constants: Constants) -> Context {
-        Context { version: env!("CARGO_PKG_VERSION").to_owned(), algorithm, constants }
+        Context { version: env!("CARGO_PKG_VERSION").to_owned(), algorithm, constants, strict: false }
     }
 }
 
