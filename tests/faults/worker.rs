@@ -217,7 +217,8 @@ impl Call {
             }
             // To every other rank, and from every other one.
             "exchange" => {
-                let peers = (0..communicator.size()).filter(|peer| *peer != communicator.rank());
+                let (rank, size) = (communicator.rank(), communicator.size());
+                let peers = (0..size).filter(|peer| *peer != rank);
                 let mut blocks = part_out.chunks_exact_mut(count);
                 communicator.group(|group| {
                     peers.zip(&mut blocks).for_each(|(peer, block)| {
