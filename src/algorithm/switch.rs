@@ -83,29 +83,38 @@ impl Algorithm for Nvls {
     }
 }
 
-/// One lane offers what others fold, one folds tile after tile and spreads it, and one takes what others spread: a tile is folded
-/// while the one before is spread.
+/// Lanes that fold, each every other tile: while one waits for its first byte, the other's pass.
+const FOLDERS: u32 = 2;
+
+/// One lane offers what others fold, [`FOLDERS`] fold tile after tile and spread it, and one takes what others spread: tiles are folded
+/// while those before are spread.
 fn all_reduce(problem: &Problem, rank: Rank) -> Program {
-    const FOLDED: u16 = 0;
-    const SPREAD: u16 = 1;
+    let folded = |tile: u32| (tile % FOLDERS) as u16;
+    let spread = |tile: u32| (FOLDERS + tile % FOLDERS) as u16;
     let peer = |rank: Rank, channel: u16| Operand::Peer { rank, channel };
     let piece = |buffer, block: Rank, tile: u32| one(buffer, block as u32 * problem.tiles + tile);
     let targets = || (1..problem.ranks).map(|distance| ahead(problem, rank, distance));
     let sources = || (1..problem.ranks).map(|distance| behind(problem, rank, distance));
-    let offer = |tile| targets().map(move |target| copy(piece(Buffer::Input, target, tile), [peer(target, FOLDED)]));
+    let offer =
+        |tile| targets().map(move |target| copy(piece(Buffer::Input, target, tile), [peer(target, folded(tile))]));
     let fold = |tile| {
         let own = piece(Buffer::Input, rank, tile);
-        let contribution = |other: Rank| if other == rank { own } else { peer(other, FOLDED) };
+        let contribution = |other: Rank| if other == rank { own } else { peer(other, folded(tile)) };
         let inputs: Vec<Operand> = (0..problem.ranks).map(contribution).collect();
-        let output = piece(Buffer::Output, rank, tile);
-        let outputs: Vec<Operand> = [output].into_iter().chain(targets().map(|target| peer(target, SPREAD))).collect();
+        let output = [piece(Buffer::Output, rank, tile)];
+        let outputs: Vec<Operand> =
+            output.into_iter().chain(targets().map(|target| peer(target, spread(tile)))).collect();
         reduce(Reduction::Final, inputs, outputs)
     };
-    let take = |tile| sources().map(move |source| copy(peer(source, SPREAD), [piece(Buffer::Output, source, tile)]));
+    let take =
+        |tile| sources().map(move |source| copy(peer(source, spread(tile)), [piece(Buffer::Output, source, tile)]));
     let tiles = || 0..problem.tiles;
-    let lanes: [Vec<Move>; 3] =
-        [tiles().flat_map(offer).collect(), tiles().map(fold).collect(), tiles().flat_map(take).collect()];
-    Program { lanes: lanes.map(|lane| lane.into_iter().map(Step::Move).collect()).into(), ..Program::default() }
+    let folders = (0..FOLDERS.min(problem.tiles)).map(|first| tiles().skip(first as usize).step_by(FOLDERS as usize));
+    let mut lanes: Vec<Vec<Move>> = vec![tiles().flat_map(offer).collect()];
+    lanes.extend(folders.map(|tiles| tiles.map(fold).collect::<Vec<_>>()));
+    lanes.push(tiles().flat_map(take).collect());
+    let lanes = lanes.into_iter().map(|lane| lane.into_iter().map(Step::Move).collect()).collect();
+    Program { lanes, ..Program::default() }
 }
 
 fn through_switch(mut program: Program) -> Program {

@@ -157,6 +157,10 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
             };
             fill_ns += f64::from(hops) * inside_ns + f64::from(crossing_hops) * crossing_ns;
         }
+        if stage.through == Through::Switch && stage.chunks_out > stage.chunks_in {
+            // A fold is asked for: two tiles at a time wait for their first byte, and what the bytes of the other don't fill is lost.
+            turn_inside_ns += ((one.latency_ns - one.bytes_ns() / f64::from(tiles)) / 2.0).max(0.0);
+        }
         if !stage.pipelined && stage.crossing_hops == 0 {
             turn_inside_ns += f64::from(stage.hops.saturating_sub(1)) * latency(&ports.inside);
         } else if !stage.pipelined {
