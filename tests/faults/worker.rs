@@ -8,6 +8,7 @@
 //! | `round TIMEOUT_MS CALL` | as `loop`, on a duplicate that is dropped then; the buffers are painted before the error is told |
 //! | `window_round TIMEOUT_MS COLLECTIVE COUNT` | as `round`, on windows; `wrong` if a call says that all is well, and it is not |
 //! | `check`, `window_check` | `intact` if the paint of the last round is still there |
+//! | `alloc LENGTH` | `ok` once a window of bytes is allocated and freed, or the error |
 //! | `timeout MS`, `describe`, `fork`, `shm` | see the code |
 //!
 //! A CALL is `collective type op count root`; of `send` and `recv` the root is the peer.
@@ -101,6 +102,10 @@ fn obey(communicator: &mut Communicator, painted: &mut Painted, line: &str) {
             say(if is_painted { "intact" } else { "overwritten" });
         }
         "timeout" => communicator.set_timeout(Duration::from_millis(number(rest))),
+        "alloc" => report(|| {
+            let window = communicator.alloc::<u8>(number(rest) as usize)?;
+            communicator.free(window)
+        }),
         "describe" => say(&communicator.describe()),
         "fork" => say(&fork::use_in_a_child(communicator)),
         _ => panic!("unknown command {line}"),

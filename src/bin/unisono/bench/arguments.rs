@@ -177,21 +177,24 @@ impl Arguments {
         Ok(())
     }
 
-    /// Refuses buffers for which this host, with `local` of the ranks, has too little memory: they would be the end of a rank by a
-    /// signal, after all the smaller sizes. What the library itself needs comes on top.
-    pub fn check_memory(&self, ranks: usize, local: usize) -> Result<(), Failure> {
+    /// Refuses what this host, with `local` of the ranks, has too little memory for: it would be the end of a rank by a signal, after
+    /// all the smaller sizes. Counted are the buffers, and `process_bytes` for each rank that is yet to be started.
+    pub fn check_memory(&self, ranks: usize, local: usize, process_bytes: u64) -> Result<(), Failure> {
         let (Some(largest), Some((left, limit))) = (self.whole_sizes(ranks).pop(), room::of_host()) else {
             return Ok(());
         };
-        let wanted = self.buffer_bytes(largest, ranks).saturating_mul(local as u64);
-        if wanted <= left {
+        let buffers = self.buffer_bytes(largest, ranks).saturating_mul(local as u64);
+        let processes = process_bytes.saturating_mul(local as u64);
+        if buffers.saturating_add(processes) <= left {
             return Ok(());
         }
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         let (collective, bytes) = (self.collective, size::format(largest.bytes));
         let told = format!(
-            "{collective} of {bytes} takes buffers of {} MiB on the {local} ranks of this host, and {} MiB {}: give a smaller \
-             --max, or take fewer ranks",
-            wanted >> 20,
+            "{collective} of {bytes} takes buffers of {} MiB on the {local} ranks of this host, their processes {} MiB, and {} MiB \
+             {}: give a smaller --max, or take fewer ranks",
+            mib(buffers),
+            mib(processes),
             left >> 20,
             limit.describe()
         );
