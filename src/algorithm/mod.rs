@@ -26,7 +26,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use crate::plan::{Order, Plan, Problem, Promise, Stage, Through};
+use crate::plan::{Order, Plan, Problem, Promise, Stage};
 use crate::topology::Layout;
 use crate::types::UnknownName;
 
@@ -76,7 +76,7 @@ fn one_stage(promise: Promise, pipelined: bool, problem: &Problem) -> Vec<Stage>
         local_chunks: promise.chunks_received,
         messages: promise.chunks_sent,
         pipelined,
-        through: Through::Messages,
+        ..Stage::default()
     }]
 }
 

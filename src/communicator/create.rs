@@ -10,6 +10,7 @@ use crate::control::{Control, Hub, Line, Outlet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::links::{Links, Path};
 use crate::select::Context;
+use crate::select::rules::Rules;
 use crate::topology::Layout;
 use crate::topology::host::Constants;
 use crate::transport::arena::{Arena, Reach};
@@ -116,9 +117,9 @@ impl ControlSink for Controls {
 
 /// Chooses what a communicator is made with.
 ///
-/// What is not set here is taken from UNISONO_TIMEOUT (seconds), UNISONO_TRANSPORT, UNISONO_REQUIRE, UNISONO_ALGORITHM and
-/// UNISONO_SHM_BYTES, then from the defaults. UNISONO_EXPLAIN=1 makes rank 0 print the algorithm of every new shape of call to
-/// stderr. UNISONO_RECORD=DIR makes every rank append its last operations to DIR/rank-R.jsonl when a communicator fails. Other
+/// What is not set here is taken from UNISONO_TIMEOUT (seconds), UNISONO_TRANSPORT, UNISONO_REQUIRE, UNISONO_ALGORITHM,
+/// UNISONO_RULES (a file of [`rules`](crate::select::rules)) and UNISONO_SHM_BYTES, then from the defaults. UNISONO_EXPLAIN=1 makes rank 0 say
+/// on stderr of every new shape of call what runs and why, as `unisono plan` does. UNISONO_RECORD=DIR makes every rank append its last operations to DIR/rank-R.jsonl when a communicator fails. Other
 /// variables that begin with UNISONO_ are warned of once, through `tracing`.
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
@@ -156,6 +157,12 @@ impl Builder {
         self
     }
 
+    /// Follows these rules before any price is asked, where no algorithm is set. Rank 0's word counts for all.
+    pub fn rules(mut self, rules: Rules) -> Builder {
+        self.settings.rules = Some(rules);
+        self
+    }
+
     /// Bytes of memory that the ranks of one host share for their messages. Rank 0's word counts for all.
     pub fn shared_memory_bytes(mut self, bytes: usize) -> Builder {
         self.settings.shm_bytes = Some(bytes);
@@ -179,11 +186,10 @@ impl Builder {
                 .remedy("use the memory transport, or processes (`unisono launch`)"));
             }
         }
+        let rules = settings.rules()?;
         let world = Arc::new(ThreadWorld { nurseries: Mutex::default() });
-        let context = Arc::new(Context::new(
-            settings.algorithm.clone(),
-            Constants::of(TransportKind::Memory, ranks, processors()),
-        ));
+        let constants = Constants::of(TransportKind::Memory, ranks, processors());
+        let context = Arc::new(Context::new(settings.algorithm.clone(), constants).with_rules(rules));
         let members: Vec<Rank> = (0..ranks).collect();
         (0..ranks)
             .map(|rank| Origin::Threads(world.clone()).make(WORLD, rank, &members, context.clone(), &settings))
@@ -203,11 +209,12 @@ impl Builder {
     pub(in crate::communicator) fn of_job(self, job: &Job) -> Result<Communicator> {
         let settings = self.settings;
         let deadline = Instant::now() + settings.timeout();
-        let hello = Hello::of(&settings);
+        let hello = Hello::of(&settings, job.rank);
         let world = World::join(job, &hello.encode(), deadline)?;
         let hellos =
             (0..world.size()).map(|rank| Hello::decode(rank, &world.peer(rank).hello)).collect::<Result<Vec<_>>>()?;
         agree(&hellos).map_err(|error| error.on_rank(world.rank()))?;
+        let rules = hellos[0].rules.clone().transpose().map_err(|told| told.error().on_rank(world.rank()))?;
         let controls = Arc::new(Controls::default());
         let origin = Origin::Processes(Arc::new(ProcessWorld {
             world: world.clone(),
@@ -232,7 +239,8 @@ impl Builder {
         }
         let neighbours = members.iter().filter(|member| world.peer(**member).host == world.peer(0).host).count();
         let constants = Constants::of(kind.unwrap_or(TransportKind::Memory), neighbours, hellos[0].processors);
-        let context = Arc::new(Context::new(hellos[0].algorithm.clone(), constants));
+        let context =
+            Arc::new(Context::new(hellos[0].algorithm.clone(), constants).with_rules(rules.unwrap_or_default()));
         let made = origin.make(WORLD, world.rank(), &members, context, &settings);
         // The others may be waiting for what this rank can't do, and should hear why.
         let communicator = made.inspect_err(|error| world.give_up(error.message()))?;
@@ -251,6 +259,9 @@ fn processors() -> usize {
 pub(super) struct Hello {
     pub(super) version: String,
     pub(super) algorithm: Option<String>,
+    /// Rank 0's, where it has any; if they can't be read, all hear why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rules: Option<std::result::Result<Rules, Refusal>>,
     pub(super) transport: Option<TransportKind>,
     pub(super) require: Option<TransportKind>,
     pub(super) shm_bytes: Option<usize>,
@@ -258,9 +269,27 @@ pub(super) struct Hello {
     pub(super) processors: usize,
 }
 
+/// Why rank 0's rules can't be followed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Refusal {
+    what: String,
+    remedy: String,
+}
+
+impl Refusal {
+    fn error(self) -> Error {
+        Error::new(ErrorKind::Configuration, excerpt(&self.what, 1000)).remedy(excerpt(&self.remedy, 200))
+    }
+}
+
 impl Hello {
-    fn of(settings: &Settings) -> Hello {
+    fn of(settings: &Settings, rank: Rank) -> Hello {
+        let refusal = |error: Error| Refusal {
+            what: error.message().to_owned(),
+            remedy: "mend the file that UNISONO_RULES names to rank 0, or unset the variable".to_owned(),
+        };
         Hello {
+            rules: (rank == 0 && settings.has_rules()).then(|| settings.rules().map_err(refusal)),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             algorithm: settings.algorithm.clone(),
             transport: settings.transport,
@@ -278,7 +307,7 @@ impl Hello {
         serde_json::from_slice(bytes).map_err(|cause| {
             Error::new(
                 ErrorKind::Rendezvous,
-                format!("rank {rank} speaks another language: {}", excerpt(&cause.to_string())),
+                format!("rank {rank} speaks another language: {}", excerpt(&cause.to_string(), 100)),
             )
             .with_peer(rank)
             .remedy("run the same version of the library on every rank")
@@ -287,8 +316,8 @@ impl Hello {
 }
 
 /// What another rank wrote, as far as it belongs into a sentence of ours.
-fn excerpt(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(100).collect()
+fn excerpt(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 /// Every rank must run the same version: plans of others need not match ours.
@@ -299,8 +328,8 @@ fn agree(hellos: &[Hello]) -> Result<()> {
             ErrorKind::Rendezvous,
             format!(
                 "rank {rank} runs version {} and rank 0 version {}",
-                excerpt(&hello.version),
-                excerpt(&hellos[0].version)
+                excerpt(&hello.version, 100),
+                excerpt(&hellos[0].version, 100)
             ),
         )
         .with_peer(rank)

@@ -144,7 +144,7 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
             latency_ns: f64::from(stage.hops) * latency(&ports.inside)
                 + f64::from(stage.crossing_hops) * latency(&ports.crossing),
             inside_ns: stage.chunks as f64 * inside_ns * factor,
-            crossing_ns: stage.crossing_chunks as f64 * crossing_ns,
+            crossing_ns: (stage.crossing_chunks + stage.idle_chunks) as f64 * crossing_ns,
             local_ns: stage.local_chunks as f64 * local_ns,
         };
         serial_ns += one.bytes_ns();

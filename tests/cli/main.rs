@@ -4,9 +4,11 @@ mod arguments;
 mod check;
 mod check_file;
 mod doctor;
+mod golden;
 mod launch;
 mod machines;
 mod plan;
+mod rules;
 mod terminal;
 
 use std::fs;
