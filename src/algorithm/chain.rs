@@ -47,7 +47,8 @@ impl Algorithm for Chain {
         vec![Stage {
             hops,
             crossing_hops,
-            chunks: if hops > 0 { tiles } else { 0 },
+            chunks_out: if hops > 0 { tiles } else { 0 },
+            chunks_in: if hops > 0 { tiles } else { 0 },
             crossing_chunks: if crossing_hops > 0 { tiles } else { 0 },
             local_chunks: promise.chunks_received,
             messages: promise.chunks_sent,

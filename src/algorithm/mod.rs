@@ -65,18 +65,11 @@ pub trait Algorithm: Sync {
 
 /// All in one stage, of which as much crosses as there can.
 fn one_stage(promise: Promise, pipelined: bool, problem: &Problem) -> Vec<Stage> {
-    let chunks = promise.chunks_sent.max(promise.chunks_received);
-    let crosses = problem.layout.domains(problem.ranks) > 1;
-    let (inside, crossing) = if crosses { ((0, 0), (promise.hops, chunks)) } else { ((promise.hops, chunks), (0, 0)) };
-    vec![Stage {
-        hops: inside.0,
-        chunks: inside.1,
-        crossing_hops: crossing.0,
-        crossing_chunks: crossing.1,
-        local_chunks: promise.chunks_received,
-        messages: promise.chunks_sent,
-        pipelined,
-        ..Stage::default()
+    let Promise { hops, chunks_sent, chunks_received } = promise;
+    let stage = Stage { local_chunks: chunks_received, messages: chunks_sent, pipelined, ..Stage::default() };
+    vec![match problem.layout.domains(problem.ranks) > 1 {
+        true => Stage { crossing_hops: hops, crossing_chunks: chunks_sent.max(chunks_received), ..stage },
+        false => Stage { hops, chunks_out: chunks_sent, chunks_in: chunks_received, ..stage },
     }]
 }
 

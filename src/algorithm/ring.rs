@@ -64,7 +64,8 @@ impl Algorithm for Ring {
         vec![Stage {
             hops: promise.hops - crossing_hops,
             crossing_hops,
-            chunks: stays,
+            chunks_out: stays,
+            chunks_in: stays,
             crossing_chunks: chunks,
             local_chunks: chunks,
             messages: chunks,

@@ -82,7 +82,8 @@ pub(super) fn direct_stages(problem: &Problem, hops: usize) -> Vec<Stage> {
     let stage = Stage {
         hops: 1 - across,
         crossing_hops: across,
-        chunks: (largest as u64 - 1) * tiles,
+        chunks_out: (largest as u64 - 1) * tiles,
+        chunks_in: (largest as u64 - 1) * tiles,
         crossing_chunks: (ranks - smallest) as u64 * tiles,
         local_chunks: (ranks as u64 - 1) * tiles,
         messages: ranks as u64 - 1,

@@ -22,6 +22,7 @@ pub const KNOWN_VARIABLES: &[(&str, &str)] = &[
         "UNISONO_SHM_BYTES",
         "bytes that the ranks of a host share for their messages, such as 64MiB; rank 0's word counts",
     ),
+    ("UNISONO_STRICT", "set to 1, all ranks agree on every collective before its data moves; rank 0's word counts"),
     ("UNISONO_TIMEOUT", "seconds that meeting, connecting and every call may take; 300 unless set"),
     ("UNISONO_TRANSPORT", "transport between all pairs of ranks that have it: auto, shm or tcp; rank 0's word counts"),
     ("UNISONO_WORLD_SIZE", "number of ranks; goes with UNISONO_RANK"),

@@ -163,6 +163,14 @@ impl Builder {
         self
     }
 
+    /// All ranks agree on every collective before any of its data moves, at the price of a barrier each: where calls differ, no rank
+    /// returns Ok from them, and no buffer is touched. Otherwise a rank whose result doesn't depend on the others (the root of a
+    /// small broadcast, say) learns of the difference at its next call. Rank 0's word counts for all.
+    pub fn strict(mut self, strict: bool) -> Builder {
+        self.settings.strict = Some(strict);
+        self
+    }
+
     /// Bytes of memory that the ranks of one host share for their messages. Rank 0's word counts for all.
     pub fn shared_memory_bytes(mut self, bytes: usize) -> Builder {
         self.settings.shm_bytes = Some(bytes);
@@ -189,7 +197,8 @@ impl Builder {
         let rules = settings.rules()?;
         let world = Arc::new(ThreadWorld { nurseries: Mutex::default() });
         let constants = Constants::of(TransportKind::Memory, ranks, processors());
-        let context = Arc::new(Context::new(settings.algorithm.clone(), constants).with_rules(rules));
+        let context = Context::new(settings.algorithm.clone(), constants).with_rules(rules);
+        let context = Arc::new(Context { strict: settings.strict.unwrap_or(false), ..context });
         let members: Vec<Rank> = (0..ranks).collect();
         (0..ranks)
             .map(|rank| Origin::Threads(world.clone()).make(WORLD, rank, &members, context.clone(), &settings))
@@ -239,8 +248,8 @@ impl Builder {
         }
         let neighbours = members.iter().filter(|member| world.peer(**member).host == world.peer(0).host).count();
         let constants = Constants::of(kind.unwrap_or(TransportKind::Memory), neighbours, hellos[0].processors);
-        let context =
-            Arc::new(Context::new(hellos[0].algorithm.clone(), constants).with_rules(rules.unwrap_or_default()));
+        let context = Context::new(hellos[0].algorithm.clone(), constants).with_rules(rules.unwrap_or_default());
+        let context = Arc::new(Context { strict: hellos[0].strict, ..context });
         let made = origin.make(WORLD, world.rank(), &members, context, &settings);
         // The others may be waiting for what this rank can't do, and should hear why.
         let communicator = made.inspect_err(|error| world.give_up(error.message()))?;
@@ -267,6 +276,7 @@ pub(super) struct Hello {
     pub(super) shm_bytes: Option<usize>,
     /// That the rank may use; rank 0's number counts.
     pub(super) processors: usize,
+    pub(super) strict: bool,
 }
 
 /// Why rank 0's rules can't be followed.
@@ -296,6 +306,7 @@ impl Hello {
             require: settings.require,
             shm_bytes: settings.shm_bytes,
             processors: processors(),
+            strict: settings.strict.unwrap_or(false),
         }
     }
 
@@ -372,6 +383,9 @@ impl Origin {
         let mut engine =
             Engine::new(rank, links, control.clone(), bell.clone(), patience, context.clone(), diagnostics.clone());
         engine.layout = layout;
+        if context.strict {
+            engine.be_strict(timeout)?;
+        }
         let generation = crate::fork::generation();
         let shared = Arc::new(Shared {
             engine: Mutex::new(engine),

@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::record;
-use super::settings::refuse;
+use super::settings::{flag, refuse};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::plan::check::Checked;
@@ -23,11 +23,7 @@ pub struct Diagnostics {
 
 impl Diagnostics {
     pub fn of_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Diagnostics> {
-        let explain = match lookup("UNISONO_EXPLAIN").as_deref() {
-            None | Some("0") => false,
-            Some("1") => true,
-            Some(other) => return Err(refuse("UNISONO_EXPLAIN", other, "0 or 1")),
-        };
+        let explain = flag("UNISONO_EXPLAIN", lookup)?.unwrap_or(false);
         let record = lookup("UNISONO_RECORD").map(|text| match text.is_empty() {
             true => Err(refuse("UNISONO_RECORD", &text, "a directory")),
             false => Ok(PathBuf::from(text)),

@@ -1,5 +1,6 @@
 //! The engine of one rank: prepares calls, runs them in order, waits, and says why when it waits in vain.
 
+mod active;
 mod connecting;
 mod failure;
 mod transfers;
@@ -23,6 +24,7 @@ use crate::select::{Context, Selector};
 use crate::topology::Layout;
 use crate::transport::arena::Bell;
 use crate::types::{Collective, LinkName, Rank, ReduceOp};
+use active::{Active, Agreement};
 use connecting::Connecting;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -51,6 +53,8 @@ pub struct Engine {
     recorded: bool,
     pub sequence: u64,
     shapes: Prepared<Shape>,
+    /// Where ranks are strict.
+    agreement: Option<Agreement>,
     /// Scratch of the operation that runs, and its pre-multiplied input: one at a time, so that calls that stay prepared hold none.
     pub(super) scratch: Vec<u8>,
     scaled: Vec<u8>,
@@ -155,6 +159,7 @@ impl Engine {
             recorded: false,
             sequence: 0,
             shapes: Prepared::new(PREPARED),
+            agreement: None,
             scratch: Vec::new(),
             scaled: Vec::new(),
             queue: VecDeque::new(),
@@ -288,17 +293,18 @@ impl Engine {
         self.sequence += 1;
         let fingerprint = fingerprint(shape.digest, self.sequence);
         self.control.recorder.enter(self.sequence, shape.text, shape.bytes, fingerprint);
+        let mut active = Active { agreement: self.agreement.as_mut(), runner: &mut shape.runner };
         // SAFETY: the caller's; the scratch is large enough and nobody else's until the next operation begins, which is after
         // this one.
-        unsafe { shape.runner.begin(memory, fingerprint) };
+        unsafe { active.begin(memory, fingerprint) };
         self.sequence
     }
 
     fn finish(&mut self, shape: usize, sequence: u64, timeout: Duration) -> Result<()> {
-        let Engine { shapes, links, control, patience, .. } = self;
-        let runner = &mut shapes[shape].runner;
+        let Engine { shapes, agreement, links, control, patience, .. } = self;
+        let mut active = Active { agreement: agreement.as_mut(), runner: &mut shapes[shape].runner };
         for _ in 0..patience.spins {
-            match runner.poll(links) {
+            match active.poll(links) {
                 Ok(true) => {
                     control.recorder.finish(sequence);
                     return Ok(());
@@ -323,16 +329,16 @@ impl Engine {
 
     /// One round of patient waiting: polls, looks around, sleeps; true when the operation is done.
     fn wait_once(&mut self, shape: usize, sequence: u64, waiting: &mut Waiting) -> Result<bool> {
-        let Engine { shapes, links, control, patience, bell, descriptors, .. } = self;
-        let runner = &mut shapes[shape].runner;
-        if runner.poll(links)? {
+        let Engine { shapes, agreement, links, control, patience, bell, descriptors, .. } = self;
+        let mut active = Active { agreement: agreement.as_mut(), runner: &mut shapes[shape].runner };
+        if active.poll(links)? {
             return Ok(true);
         }
         if control.has_failed() {
             return Err(self.failure());
         }
-        waiting.look_around(control, sequence, || runner.standing(links))?;
-        waiting.rest(runner, links, patience, bell.as_ref(), descriptors)
+        waiting.look_around(control, sequence, || active.standing(links))?;
+        waiting.rest(&mut active, links, patience, bell.as_ref(), descriptors)
     }
 
     /// Lets the front of the queue go as far as it can; true while operations are left.
@@ -414,15 +420,15 @@ impl Engine {
     /// Polls a running operation; None when it is done.
     fn step(&mut self, mut running: Running) -> Result<Option<Running>> {
         let Running { shape, sequence, .. } = running;
-        let Engine { shapes, links, control, .. } = self;
-        let runner = &mut shapes[shape].runner;
-        let outcome = match runner.poll(links) {
+        let Engine { shapes, agreement, links, control, .. } = self;
+        let mut active = Active { agreement: agreement.as_mut(), runner: &mut shapes[shape].runner };
+        let outcome = match active.poll(links) {
             Ok(true) => {
                 control.recorder.finish(sequence);
                 return Ok(None);
             }
             Ok(false) if control.has_failed() => Err(Error::new(ErrorKind::Aborted, "the communicator has failed")),
-            Ok(false) => running.waiting.look_around(control, sequence, || runner.standing(links)),
+            Ok(false) => running.waiting.look_around(control, sequence, || active.standing(links)),
             Err(error) => Err(error),
         };
         match outcome {
@@ -438,11 +444,12 @@ impl Engine {
 
     /// Rests for a moment, or until something comes, while an operation runs.
     pub fn rest(&mut self) {
-        let Engine { shapes, links, patience, bell, descriptors, queue, .. } = self;
+        let Engine { shapes, agreement, links, patience, bell, descriptors, queue, .. } = self;
         match queue.front_mut().map(|front| &mut front.stage) {
             Some(Stage::Running(Running { shape, waiting, .. })) => {
                 // An error shows again at the next poll, which reports it.
-                let _ = waiting.rest(&mut shapes[*shape].runner, links, patience, bell.as_ref(), descriptors);
+                let mut active = Active { agreement: agreement.as_mut(), runner: &mut shapes[*shape].runner };
+                let _ = waiting.rest(&mut active, links, patience, bell.as_ref(), descriptors);
             }
             Some(Stage::Connecting(connecting)) => connecting.rest(),
             Some(Stage::Queued) | None => {}
@@ -470,9 +477,9 @@ impl Engine {
             self.control
                 .fail(gone.with_peer(self.rank).remedy("wait for every operation before the communicator is dropped"));
             if let Some(&Running { shape, sequence, .. }) = self.queue[0].running() {
-                let runner = &mut self.shapes[shape].runner;
-                runner.cancel(&mut self.links);
-                let Standing { step, bytes, .. } = runner.standing(&mut self.links);
+                let (mut active, links) = self.active(shape);
+                active.cancel(links);
+                let Standing { step, bytes, .. } = active.standing(links);
                 self.control.recorder.fail(sequence, Failed { step, bytes });
             }
             while !self.queue.is_empty() {

@@ -42,6 +42,7 @@ pub(crate) fn recorded() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         require: None,
         shm_bytes: None,
         processors: 2,
+        strict: true,
     };
     let chosen = Hello {
         algorithm: Some("ring".to_owned()),

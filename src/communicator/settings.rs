@@ -49,6 +49,8 @@ pub struct Settings {
     /// Where the rules are, if none were given. Rank 0 reads it.
     pub rules_file: Option<PathBuf>,
     pub shm_bytes: Option<usize>,
+    /// None where nothing was said.
+    pub strict: Option<bool>,
     pub diagnostics: Diagnostics,
 }
 
@@ -78,6 +80,9 @@ impl Settings {
                 return Err(refused);
             }
             self.rules_file = file.map(PathBuf::from);
+        }
+        if self.strict.is_none() {
+            self.strict = flag("UNISONO_STRICT", lookup)?;
         }
         self.diagnostics = Diagnostics::of_environment(lookup)?;
         if let Some(name) = &self.algorithm {
@@ -132,6 +137,15 @@ fn read_rules(path: &Path) -> Result<Rules> {
 pub fn refuse(variable: &str, text: &str, wanted: &str) -> Error {
     Error::new(ErrorKind::Configuration, format!("{variable}={text} is not {wanted}"))
         .remedy(format!("set {variable} to {wanted}, or unset it"))
+}
+
+pub fn flag(variable: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<bool>> {
+    match lookup(variable).as_deref() {
+        None => Ok(None),
+        Some("0") => Ok(Some(false)),
+        Some("1") => Ok(Some(true)),
+        Some(other) => Err(refuse(variable, other, "0 or 1")),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration> {

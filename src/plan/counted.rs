@@ -36,7 +36,8 @@ pub fn stage(checked: &Checked, layout: Layout) -> Stage {
     Stage {
         hops,
         crossing_hops,
-        chunks: most(|passed| passed.inside[0].max(passed.inside[1])),
+        chunks_out: most(|passed| passed.inside[0]),
+        chunks_in: most(|passed| passed.inside[1]),
         crossing_chunks: most(|passed| passed.crossing[0].max(passed.crossing[1])),
         local_chunks: most(|passed| passed.local),
         messages: most(|passed| passed.messages),
@@ -144,7 +145,8 @@ mod tests {
             let checked = check(&plan).unwrap_or_else(|flaw| panic!("{plan:?}: {flaw}"));
             let (facts, stage) = (checked.facts(), stage(&checked, Layout::Flat));
             assert_eq!((stage.hops, stage.crossing_hops, stage.crossing_chunks), (facts.hops, 0, 0), "{plan:?}");
-            assert_eq!(stage.chunks, facts.chunks_sent.max(facts.chunks_received), "{plan:?}");
+            let passed = (stage.chunks_out, stage.chunks_in);
+            assert_eq!(passed, (facts.chunks_sent, facts.chunks_received), "{plan:?}");
             assert_eq!(stage.messages, facts.messages_sent, "{plan:?}");
             assert!(stage.local_chunks <= facts.chunks_reduced + facts.chunks_copied, "{plan:?}");
         }
@@ -157,7 +159,7 @@ mod tests {
         let ring = |plan| stage(&check(plan).unwrap(), Layout::Blocks(4));
         let found = ring(&plan);
         assert_eq!((found.hops + found.crossing_hops, found.crossing_hops), (14, 4));
-        assert_eq!((found.chunks, found.crossing_chunks), (14, 14));
+        assert_eq!((found.chunks_out, found.chunks_in, found.crossing_chunks), (14, 14, 14));
         // As a file of blocks that wait for each other it is the same.
         let text = write(&check(&plan).unwrap(), Protocol::Simple).unwrap();
         assert_eq!(ring(&read(&text).unwrap()), found);

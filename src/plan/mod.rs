@@ -284,10 +284,11 @@ pub struct Stage {
     /// Messages on the stage's longest chain that stay in their domain, and that cross to another.
     pub hops: u32,
     pub crossing_hops: u32,
-    /// Chunks, all tiles of them, that pass the port into the domain of the rank that has most, in the direction that has most.
-    /// What a switch folds or copies passes a port once.
-    pub chunks: u64,
-    /// The same at a rank's way out to other domains.
+    /// Chunks, all tiles of them, that leave by the port into the domain of the rank that has most, and that come in by that of the
+    /// rank that has most. What a switch folds or copies passes the port of whoever gets or gives it once.
+    pub chunks_out: u64,
+    pub chunks_in: u64,
+    /// The same at a rank's way out to other domains, in the direction that has most.
     pub crossing_chunks: u64,
     /// Chunks for whose time the ways between domains stand idle one way, as what is to pass there waits for what passes the other.
     pub idle_chunks: u64,

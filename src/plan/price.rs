@@ -143,7 +143,8 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
         let one = Sums {
             latency_ns: f64::from(stage.hops) * latency(&ports.inside)
                 + f64::from(stage.crossing_hops) * latency(&ports.crossing),
-            inside_ns: stage.chunks as f64 * inside_ns * factor,
+            out_ns: stage.chunks_out as f64 * inside_ns * factor,
+            in_ns: stage.chunks_in as f64 * inside_ns * factor,
             crossing_ns: (stage.crossing_chunks + stage.idle_chunks) as f64 * crossing_ns,
             local_ns: stage.local_chunks as f64 * local_ns,
         };
@@ -156,19 +157,25 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
             };
             fill_ns += f64::from(hops) * inside_ns + f64::from(crossing_hops) * crossing_ns;
         }
+        if stage.through == Through::Switch && stage.chunks_out > stage.chunks_in {
+            // A fold is asked for: two tiles at a time wait for their first byte, and what the bytes of the other don't fill is lost.
+            turn_inside_ns += ((one.latency_ns - one.bytes_ns() / f64::from(tiles)) / 2.0).max(0.0);
+        }
         if !stage.pipelined && stage.crossing_hops == 0 {
             turn_inside_ns += f64::from(stage.hops.saturating_sub(1)) * latency(&ports.inside);
         } else if !stage.pipelined {
             turn_crossing_ns += one.latency_ns;
         }
         total.latency_ns += one.latency_ns;
-        total.inside_ns += one.inside_ns;
+        total.out_ns += one.out_ns;
+        total.in_ns += one.in_ns;
         total.crossing_ns += one.crossing_ns;
         total.local_ns += one.local_ns;
     }
     let overlap = if stages.len() > 1 { 1.0 - 1.0 / f64::from(tiles) } else { 0.0 };
     let in_turn = Sums {
-        inside_ns: total.inside_ns + turn_inside_ns * f64::from(tiles),
+        out_ns: total.out_ns + turn_inside_ns * f64::from(tiles),
+        in_ns: total.in_ns + turn_inside_ns * f64::from(tiles),
         crossing_ns: total.crossing_ns + turn_crossing_ns * f64::from(tiles),
         ..total
     };
@@ -176,7 +183,7 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
     let bandwidth_ns = serial_ns * (1.0 - overlap) + total.bytes_ns() * overlap + fill_ns;
     let terms = [
         (total.latency_ns, Bottleneck::Latency),
-        (total.inside_ns, Bottleneck::Inside),
+        (total.out_ns.max(total.in_ns), Bottleneck::Inside),
         (total.crossing_ns, Bottleneck::Network),
         (total.local_ns, Bottleneck::Memory),
     ];
@@ -187,7 +194,9 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
 #[derive(Clone, Copy, Default)]
 struct Sums {
     latency_ns: f64,
-    inside_ns: f64,
+    /// A port passes both directions at once.
+    out_ns: f64,
+    in_ns: f64,
     crossing_ns: f64,
     local_ns: f64,
 }
@@ -195,6 +204,6 @@ struct Sums {
 impl Sums {
     /// Ports and memory work side by side.
     fn bytes_ns(&self) -> f64 {
-        self.inside_ns.max(self.crossing_ns).max(self.local_ns)
+        self.out_ns.max(self.in_ns).max(self.crossing_ns).max(self.local_ns)
     }
 }

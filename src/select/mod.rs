@@ -38,11 +38,14 @@ pub struct Context {
     /// What goes before prices where no algorithm is set.
     pub rules: Rules,
     pub constants: Constants,
+    /// All agree on every collective before any of its data moves.
+    pub strict: bool,
 }
 
 impl Context {
     pub fn new(algorithm: Option<String>, constants: Constants) -> Context {
-        Context { version: env!("CARGO_PKG_VERSION").to_owned(), algorithm, rules: Rules::default(), constants }
+        let (version, rules) = (env!("CARGO_PKG_VERSION").to_owned(), Rules::default());
+        Context { version, algorithm, rules, constants, strict: false }
     }
 
     /// With rules that go before prices. Those of machine `host` or any hold here.

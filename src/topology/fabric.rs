@@ -143,10 +143,7 @@ impl Topology {
 
     /// Whether the switches of every domain can add up.
     pub fn reduces_in_switch(&self) -> bool {
-        self.runs.iter().all(|run| {
-            let unit = &self.kinds[run.kind];
-            (0..unit.gpus()).all(|gpu| unit.reduces(gpu))
-        })
+        self.runs.iter().all(|run| self.kinds[run.kind].reduces_everywhere())
     }
 
     /// The unit of a GPU and its number there.

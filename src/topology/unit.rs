@@ -187,10 +187,38 @@ impl Unit {
     /// Whether a switch that can add up joins all GPUs of a GPU's domain.
     pub fn reduces(&self, gpu: usize) -> bool {
         let members = || (0..self.gpus).filter(|one| self.domains[*one] == self.domains[gpu]);
-        let joined = |a: usize, b: usize| self.links.iter().any(|link| link.from == a && link.to == b);
-        (0..self.nodes.len()).any(|node| {
-            self.nodes[node].kind == NodeKind::Switch { reduces: true }
-                && members().all(|gpu| joined(gpu, node) && joined(node, gpu))
+        self.joined_by_switches().any(|joined| members().all(|member| joined[member]))
+    }
+
+    /// [`Unit::reduces`] of all GPUs.
+    pub fn reduces_everywhere(&self) -> bool {
+        let switches: Vec<Vec<bool>> = self.joined_by_switches().collect();
+        let domains = self.domains[..self.gpus].iter().max().map_or(0, |last| *last as usize + 1);
+        // Of each switch, whether it joins all of each domain.
+        let whole: Vec<Vec<bool>> = switches
+            .iter()
+            .map(|joined| {
+                let mut whole = vec![true; domains];
+                (0..self.gpus).for_each(|gpu| whole[self.domains[gpu] as usize] &= joined[gpu]);
+                whole
+            })
+            .collect();
+        (0..domains).all(|domain| whole.iter().any(|whole| whole[domain]))
+    }
+
+    /// Of each switch that can add up, which GPUs have a link to it and one from it.
+    fn joined_by_switches(&self) -> impl Iterator<Item = Vec<bool>> {
+        let reducing = |node: &usize| self.nodes[*node].kind == NodeKind::Switch { reduces: true };
+        (0..self.nodes.len()).filter(reducing).map(|node| {
+            let (mut to, mut from) = (vec![false; self.gpus], vec![false; self.gpus]);
+            for link in &self.links {
+                match (link.from, link.to) {
+                    (gpu, switch) if switch == node && gpu < self.gpus => to[gpu] = true,
+                    (switch, gpu) if switch == node && gpu < self.gpus => from[gpu] = true,
+                    _ => {}
+                }
+            }
+            to.into_iter().zip(from).map(|(to, from)| to && from).collect()
         })
     }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// `unisono` with these arguments.
 fn unisono(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_unisono"));
-    command.args(arguments).stdin(Stdio::null());
+    command.args(arguments).stdin(Stdio::null()).env_remove("UNISONO_WRITE_GOLDEN");
     command
 }
 

@@ -3,7 +3,7 @@
 use super::process::{Failed, start, tell_all};
 use super::worker::{Buffers, Call};
 use std::time::Duration;
-use unisono::{Communicator, Error};
+use unisono::{Communicator, Error, Progress};
 
 /// What the one rank does, and all others. Both may be several calls.
 struct Case {
@@ -50,14 +50,15 @@ struct Got {
     message: String,
 }
 
-fn check(case: &Case, ranks: usize, odd_one: usize, got: &[Got], where_: &str) {
+fn check(case: &Case, ranks: usize, odd_one: usize, got: &[Got], where_: &str, strict: bool) {
     for (rank, Got { calls_done, kind, message }) in got.iter().enumerate() {
         let what = format!(
             "{}, {ranks} ranks, rank {odd_one} differs, {where_}: rank {rank} after {calls_done}: {message}",
             case.name
         );
         assert_eq!(kind, "mismatch", "{what}");
-        assert!(case.independent || *calls_done == 0, "a result that can't be right: {what}");
+        let may_return = case.independent && !strict;
+        assert!(may_return || *calls_done == 0, "a result that can't be right: {what}");
         let group = |ranks: Vec<usize>| match (ranks[0], ranks.len()) {
             (first, 1) => format!("rank {first}: "),
             (first, _) => format!("ranks {first}"),
@@ -76,9 +77,10 @@ fn shapes() -> impl Iterator<Item = (usize, usize)> {
 
 #[test]
 fn threads_learn_of_different_calls() {
-    for (ranks, odd_one) in shapes() {
+    for ((ranks, odd_one), strict) in shapes().flat_map(|shape| [(shape, false), (shape, true)]) {
         for case in CASES {
-            let communicators = Communicator::builder().timeout(Duration::from_secs(50)).local(ranks).unwrap();
+            let builder = Communicator::builder().timeout(Duration::from_secs(50)).strict(strict);
+            let communicators = builder.local(ranks).unwrap();
             let got: Vec<Got> = std::thread::scope(|scope| {
                 let run = |mut communicator: Communicator| {
                     let calls = if communicator.rank() == odd_one { case.one } else { case.others };
@@ -87,7 +89,7 @@ fn threads_learn_of_different_calls() {
                 let threads: Vec<_> = communicators.into_iter().map(run).collect();
                 threads.into_iter().map(|thread| thread.join().unwrap()).collect()
             });
-            check(case, ranks, odd_one, &got, "threads");
+            check(case, ranks, odd_one, &got, "threads", strict);
         }
     }
 }
@@ -106,10 +108,10 @@ fn run_until_error(communicator: &mut Communicator, calls: &[&str]) -> Got {
 
 #[test]
 fn processes_learn_of_different_calls() {
-    for transport in ["shm", "tcp"] {
+    for (transport, strict) in [("shm", "0"), ("tcp", "0"), ("shm", "1"), ("tcp", "1")] {
         for (ranks, odd_one) in shapes() {
             for case in CASES {
-                let mut processes = start(ranks, &[("UNISONO_TRANSPORT", transport)]);
+                let mut processes = start(ranks, &[("UNISONO_TRANSPORT", transport), ("UNISONO_STRICT", strict)]);
                 for (rank, process) in processes.iter_mut().enumerate() {
                     let calls = if rank == odd_one { case.one } else { case.others };
                     calls.iter().chain(&NEXT).for_each(|call| process.tell(&format!("call {call}")));
@@ -127,9 +129,35 @@ fn processes_learn_of_different_calls() {
                     }
                 });
                 let got: Vec<Got> = got.collect();
-                check(case, ranks, odd_one, &got, transport);
+                check(case, ranks, odd_one, &got, transport, strict == "1");
             }
         }
+    }
+}
+
+/// The root's part of a small broadcast is done at once; where ranks are strict, it is not begun.
+#[test]
+fn strict_ranks_move_no_data_of_calls_that_differ() {
+    for strict in [false, true] {
+        let builder =
+            Communicator::builder().timeout(Duration::from_secs(50)).progress(Progress::Thread).strict(strict);
+        let communicators = builder.local(3).unwrap();
+        let roots: Vec<Result<Vec<i32>, Error>> = std::thread::scope(|scope| {
+            let run = |mut communicator: Communicator| {
+                scope.spawn(move || {
+                    let root = if communicator.rank() == 0 { 0 } else { 1 };
+                    let agreed = communicator.start_broadcast(vec![1], 2).unwrap().wait().unwrap();
+                    assert_eq!(agreed, [1]);
+                    communicator.start_broadcast(vec![7], root).unwrap().wait()
+                })
+            };
+            let threads: Vec<_> = communicators.into_iter().map(run).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(roots[0].is_ok(), !strict, "{:?}", roots[0]);
+        assert!(!strict || roots.iter().flatten().next().is_none(), "{roots:?}");
+        let errors = roots.into_iter().filter_map(Result::err);
+        assert!(errors.into_iter().all(|error| error.is_mismatch()));
     }
 }
 

@@ -380,27 +380,35 @@ impl Costs<'_> {
 
     fn stages(&self) -> Vec<Stage> {
         let tiles = u64::from(self.problem.tiles);
-        let (mut inside, mut between) = ([(0, 0); 2], (0, 0));
+        let (mut inside, mut between, mut added) = ([(0, 0); 2], (0, 0), [0; 2]);
         for (domain, local) in self.places() {
             let raise = |most: &mut Traffic, one: Traffic| *most = (most.0.max(one.0), most.1.max(one.1));
-            let parts = self.inside(domain, local);
-            raise(&mut inside[0], parts[0]);
-            raise(&mut inside[1], parts[1]);
+            let [scatter, gather] = self.inside(domain, local);
+            let others = (self.slots.size(domain) as u64 - 1).max(1);
+            match self.hierarchy.inside {
+                // The switch adds up the others' chunks, and copies what goes to all of them.
+                Inside::Switch => {
+                    raise(&mut inside[0], (scatter.0, scatter.1 / others));
+                    raise(&mut inside[1], (gather.0 / others, gather.1));
+                    added = [added[0].max(scatter.1 / others), added[1].max(gather.1 / others)];
+                }
+                Inside::Direct | Inside::Ring => {
+                    raise(&mut inside[0], scatter);
+                    raise(&mut inside[1], gather);
+                    added = [added[0].max(scatter.1), added[1].max(gather.1)];
+                }
+            }
             raise(&mut between, self.between(domain, local));
         }
         let through = if self.hierarchy.inside == Inside::Switch { Through::Switch } else { Through::Messages };
-        let domain_stage = |traffic: Traffic| {
-            // A switch adds up the others' chunks; what is left is the rank's own part.
-            let added = if through == Through::Switch { traffic.1 / (self.slots.width as u64 - 1) } else { traffic.1 };
-            Stage {
-                hops: self.inner_hops(),
-                // Everyone has to send all but its own when folding, and to get as much when gathering.
-                chunks: traffic.0.max(traffic.1) * tiles,
-                local_chunks: added * tiles,
-                messages: (self.slots.width as u64 - 1) * tiles,
-                through,
-                ..Stage::default()
-            }
+        let domain_stage = |traffic: Traffic, local_chunks: u64| Stage {
+            hops: self.inner_hops(),
+            chunks_out: traffic.0 * tiles,
+            chunks_in: traffic.1 * tiles,
+            local_chunks: local_chunks * tiles,
+            messages: (self.slots.width as u64 - 1) * tiles,
+            through,
+            ..Stage::default()
         };
         let crossing = Stage {
             crossing_hops: self.crossing_hops(),
@@ -410,12 +418,10 @@ impl Costs<'_> {
             messages: u64::from(self.crossing_hops()) * tiles,
             ..Stage::default()
         };
-        let parts = [(inside[0], true), ((0, 0), false), (inside[1], true)];
-        let stages = parts.into_iter().filter_map(|(traffic, is_inside)| match (is_inside, traffic) {
-            (false, _) => Some(crossing),
-            (true, (0, 0)) => None,
-            (true, traffic) => Some(domain_stage(traffic)),
+        let [scatter, gather] = [0, 1].map(|part| {
+            let is_there = inside[part] != (0, 0);
+            is_there.then(|| domain_stage(inside[part], added[part]))
         });
-        stages.collect()
+        scatter.into_iter().chain([crossing]).chain(gather).collect()
     }
 }

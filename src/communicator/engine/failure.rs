@@ -23,9 +23,10 @@ impl Engine {
 
     /// Ends an operation that can't succeed: nobody reads its memory any more, every rank learns why.
     pub(super) fn end_in_error(&mut self, shape: usize, sequence: u64, error: Error) -> Error {
-        self.shapes[shape].runner.cancel(&mut self.links);
         let operation = self.shapes.call(shape).collective.name();
-        let standing = self.shapes[shape].runner.standing(&mut self.links);
+        let (mut active, links) = self.active(shape);
+        active.cancel(links);
+        let standing = active.standing(links);
         self.control.recorder.fail(sequence, Failed { step: standing.step, bytes: standing.bytes });
         let error = self.root_cause(error, sequence);
         let error = self.control.fail(error.in_operation(operation, sequence)).on_rank(self.rank);

@@ -1,5 +1,6 @@
 //! Messages between two ranks on their way: prepared at the first one of a way, without allocation from then on.
 
+use super::active::Active;
 use super::failure::failed_in;
 use super::{CONNECT_GRACE, Engine};
 use crate::communicator::waiting::{Waiting, Work};
@@ -90,7 +91,7 @@ struct Group<'a> {
     transfers: &'a mut [Transfer],
     recorder: &'a Recorder,
     /// The started operation that runs meanwhile.
-    beside: Option<&'a mut Runner>,
+    beside: Option<Active<'a>>,
 }
 
 impl Group<'_> {
@@ -136,14 +137,17 @@ impl Group<'_> {
 impl Work for Group<'_> {
     fn poll(&mut self, links: &mut Links) -> Result<bool> {
         let done = self.advance(links).map_err(|(_, error)| error)?;
-        let beside = self.beside.as_mut().is_some_and(|runner| !matches!(runner.poll(links), Ok(false)));
+        let beside = self.beside.as_mut().is_some_and(|active| !matches!(active.poll(links), Ok(false)));
         Ok(done || beside)
     }
 
     fn add_descriptors(&self, links: &mut Links, into: &mut Vec<libc::pollfd>) {
-        let running = self.transfers.iter().filter(|one| one.state == State::Running);
-        let runners = running.map(|one| &self.pipes[one.pipe].runner).chain(self.beside.as_deref());
-        runners.for_each(|runner| runner.add_descriptors(links, into));
+        for transfer in self.transfers.iter().filter(|one| one.state == State::Running) {
+            self.pipes[transfer.pipe].runner.add_descriptors(links, into);
+        }
+        if let Some(beside) = &self.beside {
+            beside.add_descriptors(links, into);
+        }
     }
 }
 
@@ -234,9 +238,12 @@ impl Engine {
         waiting: &mut Waiting,
     ) -> Result<bool, (usize, Error)> {
         let failure = self.control.has_failed().then(|| self.failure());
-        let Engine { pipes, shapes, queue, rank, sequence, links, control, patience, bell, descriptors, .. } = self;
+        let Engine {
+            pipes, shapes, agreement, queue, rank, sequence, links, control, patience, bell, descriptors, ..
+        } = self;
         let running = queue.front().and_then(|front| front.running());
-        let beside = running.map(|running| &mut shapes[running.shape].runner);
+        let beside =
+            running.map(|running| Active { agreement: agreement.as_mut(), runner: &mut shapes[running.shape].runner });
         let mut group = Group { pipes: &mut pipes.all, transfers, recorder: &control.recorder, beside };
         if group.advance(links)? {
             return Ok(true);

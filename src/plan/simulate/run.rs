@@ -12,6 +12,7 @@ use crate::topology::{LinkClass, Topology};
 use crate::types::Rank;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::rc::Rc;
 
 /// A number of a message, step or lane that is none.
 const NONE: u32 = u32::MAX;
@@ -88,6 +89,7 @@ impl Ord for At {
 pub(super) struct Run<'a> {
     programs: &'a Programs,
     topology: &'a Topology,
+    reduces_in_switch: bool,
     ways: Vec<Way>,
     used: Vec<Used>,
     flows: Flows,
@@ -100,6 +102,8 @@ pub(super) struct Run<'a> {
     is_complete: Vec<bool>,
     /// For a lane that folds in a switch, the messages that it has claimed and those not yet ready.
     pulls: HashMap<u32, (Vec<u32>, u32)>,
+    /// Of a message that a switch copies with others and that has not set out, all of them.
+    spreads: HashMap<u32, Rc<[u32]>>,
     /// Lanes that wait for a step of another.
     waiters: HashMap<u32, Vec<u32>>,
     events: BinaryHeap<Reverse<(At, Event)>>,
@@ -138,6 +142,7 @@ impl<'a> Run<'a> {
             done: vec![Done { start_ns: 0.0, end_ns: 0.0, cause: Cause::Start }; programs.steps.len()],
             is_complete: vec![false; programs.steps.len()],
             pulls: HashMap::new(),
+            spreads: HashMap::new(),
             waiters: HashMap::new(),
             events: BinaryHeap::new(),
             runnable: Vec::new(),
@@ -146,6 +151,7 @@ impl<'a> Run<'a> {
             places: fold.map_or(1, Fold::places),
             programs,
             topology,
+            reduces_in_switch: topology.reduces_in_switch(),
         })
     }
 
@@ -224,7 +230,7 @@ impl<'a> Run<'a> {
                 message.taker = lane;
                 unmet += 1;
             }
-            if pulls && self.ways[link as usize].in_domain && self.topology.reduces_in_switch() {
+            if pulls && self.ways[link as usize].in_domain && self.reduces_in_switch {
                 pulled.push(number);
             } else if message.is_ready && message.is_offered {
                 message.is_offered = false;
@@ -294,12 +300,19 @@ impl<'a> Run<'a> {
             let one = &mut self.messages[message as usize];
             (one.is_ready, one.ready_cause) = (true, cause);
         }
-        let by_switch = step.through == Through::Switch && self.topology.reduces_in_switch();
-        if by_switch && step.posts.len() > 1 && step.posts.iter().all(|one| self.is_next_in_domain(*one)) {
-            self.flow_of(step.posts.clone(), Once::Outgoing);
-            return;
+        let by_switch = step.through == Through::Switch && self.reduces_in_switch;
+        let in_domain = |one: &&u32| self.ways[self.link_of(**one)].in_domain;
+        let copied: Vec<u32> = step.posts.iter().filter(in_domain).copied().collect();
+        let spreads = by_switch && copied.len() > 1;
+        if spreads {
+            let group: Rc<[u32]> = copied.into();
+            self.spreads.extend(group.iter().map(|message| (*message, group.clone())));
+            self.set_out(group[0]);
         }
         for &message in &step.posts {
+            if spreads && self.ways[self.link_of(message)].in_domain {
+                continue;
+            }
             let claimer = self.messages[message as usize].claimed_by;
             if claimer != NONE && self.pulls.contains_key(&claimer) && self.is_pulled(claimer, message) {
                 let missing = &mut self.pulls.get_mut(&claimer).expect("it was just seen").1;
@@ -323,20 +336,23 @@ impl<'a> Run<'a> {
         self.programs.messages[message as usize].1 as usize
     }
 
-    fn is_next_in_domain(&self, message: u32) -> bool {
+    /// Whether a message's channel is free for it.
+    fn is_next(&self, message: u32) -> bool {
         let link = self.link_of(message);
         let state = self.links[link];
         let next = self.programs.links[link].first + state.started;
-        self.ways[link].in_domain && next == message && state.started == state.passed
+        next == message && state.started == state.passed
     }
 
-    /// A message flows by itself as soon as its channel is free.
+    /// A message flows as soon as its channel is free, by itself, or with all others that a switch copies, once all their channels are.
     fn set_out(&mut self, message: u32) {
-        let link = self.link_of(message);
-        let state = self.links[link];
-        let next = self.programs.links[link].first + state.started;
-        if next == message && state.started == state.passed {
-            self.flow_of(vec![message], Once::Neither);
+        match self.spreads.get(&message).cloned() {
+            Some(group) if group.iter().all(|one| self.is_next(*one)) => {
+                group.iter().for_each(|one| _ = self.spreads.remove(one));
+                self.flow_of(group.to_vec(), Once::Outgoing);
+            }
+            None if self.is_next(message) => self.flow_of(vec![message], Once::Neither),
+            Some(_) | None => {}
         }
     }
 

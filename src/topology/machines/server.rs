@@ -6,14 +6,14 @@ use crate::topology::quantity::Origin::{Assumed, Derived, Measured, Published};
 use crate::topology::quantity::Quantity;
 
 const NVLINK4_THROUGH_SWITCH: Quantity = Quantity::new(
-    0.68,
+    0.61,
     Measured,
-    "Azure, all-reduce of 8 GiB over 8 H100 with NVLS: 273.7 GB/s, and 9/8 of it passes a GPU's link",
+    "Azure, all-reduce of 8 GiB over 8 H100 with NVLS: 273.7 GB/s, and as much passes a GPU's link of 450 GB/s each way",
 );
 const NVLINK5_THROUGH_SWITCH: Quantity = Quantity::new(
-    0.6,
+    0.53,
     Measured,
-    "NVIDIA aiconfigurator, all-reduce of 8 GiB over 8 GB200: 480.3 GB/s, and 9/8 of it passes a GPU's link",
+    "NVIDIA aiconfigurator, all-reduce of 8 GiB over 8 GB200: 480.3 GB/s, and as much passes a GPU's link of 900 GB/s each way",
 );
 
 const NVLINK4_OF_8: Total =
@@ -106,7 +106,7 @@ pub const P6_B300: Design = Design {
     gpus: 8,
     gpus_per_host: 8,
     generation: &generation::B300,
-    switch_reached: Some(Quantity::new(0.6, Assumed, "as GB200 with 8 GPUs: same NVLink")),
+    switch_reached: Some(Quantity::new(0.53, Assumed, "as GB200 with 8 GPUs: same NVLink")),
     nics: a_nic_for_each(
         "efa",
         Quantity::new(800.0, Published, "EC2 user guide: 6,400 Gbps of 8 GPUs, 16 cards of 400 Gbps"),
@@ -176,7 +176,7 @@ pub const HGX_B300: Design = Design {
     gpus: 8,
     gpus_per_host: 8,
     generation: &generation::B300,
-    switch_reached: Some(Quantity::new(0.6, Assumed, "as GB200 with 8 GPUs: same NVLink")),
+    switch_reached: Some(Quantity::new(0.53, Assumed, "as GB200 with 8 GPUs: same NVLink")),
     nics: a_nic_for_each(
         "nic",
         Quantity::new(800.0, Derived, "NVIDIA HGX: 1.6 TB/s of networking, both directions, 8 GPUs"),

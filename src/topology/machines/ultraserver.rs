@@ -6,9 +6,9 @@ use crate::topology::quantity::Origin::{Assumed, Measured, Published};
 use crate::topology::quantity::Quantity;
 
 const RACK_THROUGH_SWITCH: Quantity = Quantity::new(
-    0.48,
+    0.47,
     Measured,
-    "CoreWeave, all-reduce of 4 GiB over 72 GB200, NCCL 2.26: 425.5 GB/s, and 73/72 of it passes a GPU's link",
+    "CoreWeave, all-reduce of 4 GiB over 72 GB200, NCCL 2.26: 425.5 GB/s, and as much passes a GPU's link of 900 GB/s each way",
 );
 
 /// Two cards to a GPU (network cards 1 and 3 to the first, 5 and 7 to the second...), each of 400 Gbps, which share the GPU's 400
@@ -41,9 +41,9 @@ pub const P6E_GB200X36: Design = Design {
     gpus_per_host: 4,
     generation: &generation::GB200,
     switch_reached: Some(Quantity::new(
-        0.51,
+        0.5,
         Measured,
-        "NVIDIA aiconfigurator, all-reduce of 4 GiB over 32 GB200: 445.8 GB/s, and 33/32 of it passes a GPU's link",
+        "NVIDIA aiconfigurator, all-reduce of 4 GiB over 32 GB200: 445.8 GB/s, and as much passes a GPU's link of 900 GB/s each way",
     )),
     nics: P6E_NICS,
     network: &network::EFA_V4,
@@ -76,7 +76,7 @@ pub const P6E_GB300X72: Design = Design {
     gpus: 72,
     gpus_per_host: 4,
     generation: &generation::GB300,
-    switch_reached: Some(Quantity::new(0.48, Assumed, "as GB200: same NVLink, same switches")),
+    switch_reached: Some(Quantity::new(0.47, Assumed, "as GB200: same NVLink, same switches")),
     nics: NicWiring {
         name: "efa",
         gpus_per_nic: 1,
@@ -115,7 +115,7 @@ pub const GB300_NVL72: Design = Design {
     name: "gb300-nvl72",
     unit: "GB300-NVL72",
     generation: &generation::GB300,
-    switch_reached: Some(Quantity::new(0.48, Assumed, "as GB200: same NVLink, same switches")),
+    switch_reached: Some(Quantity::new(0.47, Assumed, "as GB200: same NVLink, same switches")),
     nics: NicWiring {
         name: "nic",
         gpus_per_nic: 1,
