@@ -9,7 +9,7 @@ const ASKED: [(&str, &[&str]); 5] = [
     ("plan_16_ultraservers", &["all_reduce", "--on", "p6e-gb200x72", "--units", "16", "--bytes", "64MiB,8GiB"]),
     (
         "plan_interleaved_on_two_dgx_h100",
-        &["broadcast", "--on", "dgx-h100", "--units", "2", "--bytes", "256MiB", "--placement", "interleaved"],
+        &["broadcast", "--on", "dgx-h100", "--units", "2", "--bytes", "1MiB", "--placement", "interleaved"],
     ),
     ("plan_one_mib_on_two_dgx_h100", &["all_reduce", "--on", "dgx-h100", "--units", "2", "--bytes", "1MiB"]),
     ("plan_gb300_nvl72", &["reduce_scatter", "--on", "gb300-nvl72", "--bytes", "64KiB"]),

@@ -115,7 +115,7 @@ fn a_simulation_agrees_with_the_closed_form_and_has_a_trace() {
 fn ranks_that_alternate_are_told_what_another_order_gains() {
     let ask = |placement: &str| {
         let asked =
-            ["plan", "broadcast", "--on", "dgx-h100", "--units", "2", "--bytes", "256MiB", "--placement", placement];
+            ["plan", "broadcast", "--on", "dgx-h100", "--units", "2", "--bytes", "1MiB", "--placement", placement];
         json(&asked).remove(0)
     };
     let (blocked, interleaved) = (ask("blocked"), ask("interleaved"));

@@ -44,7 +44,7 @@ fn flips_name_what_is_chosen_at_their_sizes() {
 fn ranks_that_alternate_between_domains_are_told_what_a_better_order_gains() {
     let topology = topology("dgx-h100", 2);
     let machine = Machine::new(&topology);
-    let question = |layout| Question { collective: Collective::Broadcast, bytes: 256 << 20, layout };
+    let question = |layout| Question { collective: Collective::Broadcast, bytes: 1 << 20, layout };
     let time_us = |layout| {
         let mut answer = machine.explain(question(layout)).unwrap();
         machine.prove(question(layout), &mut answer).unwrap();

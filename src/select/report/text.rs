@@ -90,7 +90,7 @@ fn misfits(f: &mut fmt::Formatter<'_>, unfit: &[&Offered]) -> fmt::Result {
     }
     reasons.iter().try_for_each(|(why, names)| match names[..] {
         [name] => writeln!(f, "{name:<26} {:>14} {:>14} {:>14}  {why}", "-", "-", "-"),
-        _ => writeln!(f, "{:<26} {why}", names.join(", ")),
+        _ => writeln!(f, "{}: {why}", names.join(", ")),
     })
 }
 
