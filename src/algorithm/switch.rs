@@ -53,7 +53,7 @@ impl Algorithm for Nvls {
         true
     }
     fn plan(&self, problem: &Problem) -> Plan {
-        if problem.collective == Collective::AllReduce && problem.ranks > 1 {
+        if problem.collective == Collective::AllReduce && problem.ranks > 1 && problem.tiles > 1 {
             let problem = *problem;
             return Plan::new(self.name(), problem, problem.ranks as u32, move |rank| {
                 through_switch(all_reduce(&problem, rank))
@@ -87,7 +87,7 @@ impl Algorithm for Nvls {
 /// Lanes that fold, each every other tile: the first byte comes a latency after it was asked for, for both at once.
 const FOLDERS: u32 = 2;
 
-/// One lane offers what others fold, [`FOLDERS`] fold tile after tile and spread it, and one takes what others spread: tiles are folded
+/// In tiles: one lane offers what others fold, [`FOLDERS`] fold tile after tile and spread it, and one takes what others spread: tiles are folded
 /// while those before are spread.
 fn all_reduce(problem: &Problem, rank: Rank) -> Program {
     let folded = |tile: u32| (tile % FOLDERS) as u16;
@@ -110,7 +110,7 @@ fn all_reduce(problem: &Problem, rank: Rank) -> Program {
     let take =
         |tile| sources().map(move |source| copy(peer(source, spread(tile)), [piece(Buffer::Output, source, tile)]));
     let tiles = || 0..problem.tiles;
-    let folders = (0..FOLDERS.min(problem.tiles)).map(|first| tiles().skip(first as usize).step_by(FOLDERS as usize));
+    let folders = (0..FOLDERS).map(|first| tiles().skip(first as usize).step_by(FOLDERS as usize));
     let mut lanes: Vec<Vec<Move>> = vec![tiles().flat_map(offer).collect()];
     lanes.extend(folders.map(|tiles| tiles.map(fold).collect::<Vec<_>>()));
     lanes.push(tiles().flat_map(take).collect());

@@ -3,7 +3,7 @@
 //! order of the stages, and nothing of the plan.
 
 use super::slots::Slots;
-use super::{Between, Hierarchy};
+use super::{Between, Hierarchy, Inside};
 use crate::algorithm::power::{Core, Role};
 use crate::plan::Problem;
 use crate::types::{Collective, Rank};
@@ -14,6 +14,8 @@ pub(super) const MOST_IN_RING: usize = 128;
 /// The hops of a hierarchy with direct exchange in its domains.
 pub(super) fn counted(hierarchy: &Hierarchy, problem: &Problem, slots: &Slots) -> u32 {
     let mut counts = Counts { slots, now: vec![0; problem.ranks] };
+    // Folds in switches have a lane of their own, in which the next tile is offered before this one is folded.
+    let mut ahead = (hierarchy.inside == Inside::Switch).then(|| Counts { slots, now: vec![0; problem.ranks] });
     let mut offered = counts.now.clone();
     let mut gathered: Option<Vec<u32>> = None;
     let collective = problem.collective;
@@ -23,9 +25,17 @@ pub(super) fn counted(hierarchy: &Hierarchy, problem: &Problem, slots: &Slots) -
         }
     };
     for _ in 0..problem.tiles {
-        if collective != Collective::AllGather {
-            counts.exchange(&offered);
-            offered = counts.now.clone();
+        match &mut ahead {
+            _ if collective == Collective::AllGather => {}
+            Some(ahead) => {
+                let offered = std::mem::replace(&mut offered, ahead.now.clone());
+                ahead.exchange(&offered);
+                (0..problem.ranks).for_each(|rank| counts.now[rank] = counts.now[rank].max(ahead.now[rank]));
+            }
+            None => {
+                counts.exchange(&offered);
+                offered = counts.now.clone();
+            }
         }
         if collective == Collective::AllToAll {
             let sent = counts.now.clone();

@@ -102,8 +102,23 @@ struct Message {
 struct LaneState {
     rank: Rank,
     moves: Vec<(Move, u32)>,
+    /// Before which move it waits for so many moves of which lane.
+    waits: Vec<(usize, usize, usize)>,
     next: usize,
-    hops: u32,
+    /// At the start and after every move.
+    hops: Vec<u32>,
+}
+
+/// The moves of steps, one by one, with their rounds.
+fn moves(steps: &[Step]) -> Vec<(Move, u32)> {
+    let of_step = |step: &Step| match step {
+        Step::Move(one) => vec![(one.clone(), 0)],
+        Step::Repeat { count, body } => {
+            (0..*count).flat_map(|round| body.iter().map(move |one| (one.clone(), round))).collect()
+        }
+        Step::Wait { .. } => Vec::new(),
+    };
+    steps.iter().flat_map(of_step).collect()
 }
 
 /// Runs a plan step by step; a panic is a flaw of the plan.
@@ -124,20 +139,23 @@ impl Machine {
         let programs: Vec<Program> = (0..ranks).map(|rank| plan.program(rank)).collect();
         let memories =
             programs.iter().enumerate().map(|(rank, program)| Memory::new(&grid, rank, program, in_place)).collect();
-        let lanes = programs.iter().enumerate().flat_map(|(rank, program)| {
-            program.lanes.iter().map(move |lane| {
-                let moves = lane.iter().flat_map(|step| match step {
-                    Step::Move(one) => vec![(one.clone(), 0)],
-                    Step::Repeat { count, body } => {
-                        (0..*count).flat_map(|round| body.iter().map(move |one| (one.clone(), round))).collect()
+        let mut lanes: Vec<LaneState> = Vec::new();
+        for (rank, program) in programs.iter().enumerate() {
+            let first = lanes.len();
+            lanes.extend(program.lanes.iter().map(|steps| {
+                let wait = |(index, step): (usize, &Step)| match *step {
+                    Step::Wait { lane, step } => {
+                        let ended = moves(&program.lanes[lane as usize][..=step as usize]).len();
+                        Some((moves(&steps[..index]).len(), first + lane as usize, ended))
                     }
-                    Step::Wait { .. } => panic!("no algorithm here makes one lane wait for another"),
-                });
-                LaneState { rank, moves: moves.collect(), next: 0, hops: 0 }
-            })
-        });
+                    _ => None,
+                };
+                let waits = steps.iter().enumerate().filter_map(wait).collect();
+                LaneState { rank, moves: moves(steps), waits, next: 0, hops: vec![0] }
+            }));
+        }
         Machine {
-            lanes: lanes.collect(),
+            lanes,
             grid,
             uneven: plan.problem.uneven,
             programs,
@@ -183,8 +201,13 @@ impl Machine {
 
     /// One step of a lane, if it need not wait.
     fn step(&mut self, lane: usize) -> bool {
-        let LaneState { rank, ref moves, next, hops } = self.lanes[lane];
+        let LaneState { rank, ref moves, ref waits, next, hops: ref known } = self.lanes[lane];
         let Some((one, round)) = moves.get(next).cloned() else { return false };
+        let mut hops = *known.last().expect("there is the start");
+        for &(_, other, ended) in waits.iter().filter(|(before, ..)| *before == next) {
+            let Some(there) = self.lanes[other].hops.get(ended) else { return false };
+            hops = hops.max(*there);
+        }
         let locals = |operands: &[Operand]| -> Vec<Span> {
             operands
                 .iter()
@@ -210,7 +233,6 @@ impl Machine {
         {
             return false;
         }
-        let mut hops = hops;
         let mut sources: Vec<Vec<Rc<Value>>> = Vec::new();
         for operand in &one.sources {
             sources.push(match operand {
@@ -249,7 +271,7 @@ impl Machine {
         }
         self.send(rank, &one, round, hops, (values, classes));
         let state = &mut self.lanes[lane];
-        state.hops = hops;
+        state.hops.push(hops);
         state.next += 1;
         true
     }
@@ -285,7 +307,7 @@ impl Machine {
 
     pub fn cost(&self) -> Promise {
         Promise {
-            hops: self.lanes.iter().map(|lane| lane.hops).max().unwrap_or(0),
+            hops: self.lanes.iter().map(|lane| lane.hops.last().copied().unwrap_or(0)).max().unwrap_or(0),
             chunks_sent: self.sent.iter().copied().max().unwrap_or(0),
             chunks_received: self.received.iter().copied().max().unwrap_or(0),
         }
