@@ -1,5 +1,6 @@
 //! What a rank writes about itself beside its results: why an algorithm was chosen, and what was done before an error.
 
+use super::Communicator;
 use super::call::Call;
 use super::record;
 use super::settings::{flag, refuse};
@@ -14,7 +15,7 @@ use std::sync::Once;
 /// Chosen by UNISONO_EXPLAIN and UNISONO_RECORD; each rank may have its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics {
-    /// Rank 0 prints a line to stderr for every new shape of call.
+    /// Rank 0 prints a line to stderr for every communicator, and for every new shape of call.
     pub explain: bool,
     /// Where the record of the last operations is written when the communicator fails.
     pub record: Option<PathBuf>,
@@ -35,9 +36,17 @@ impl Diagnostics {
         if self.explain && rank == 0 {
             let tiles = plan.problem.tiles;
             let pipelined = if tiles > 1 { format!(" in {tiles} tiles") } else { String::new() };
-            let line = format!("unisono: {call} on {ranks} ranks: {}{pipelined}\n", plan.algorithm);
-            // Where stderr can't be written there is nobody to tell.
-            let _ = io::stderr().write_all(line.as_bytes());
+            say(&format!("{call} on {ranks} ranks: {}{pipelined}", plan.algorithm));
+        }
+    }
+
+    /// Which transports were chosen, in one line when a communicator is made.
+    pub fn tell(&self, rank: Rank, communicator: &Communicator) {
+        if rank == 0 {
+            tracing::info!("{communicator}");
+            if self.explain {
+                say(&communicator.to_string());
+            }
         }
     }
 
@@ -51,6 +60,11 @@ impl Diagnostics {
     }
 }
 
+fn say(text: &str) {
+    // Where stderr can't be written there is nobody to tell.
+    let _ = io::stderr().write_all(format!("unisono: {text}\n").as_bytes());
+}
+
 /// Says once per process which variables begin with `UNISONO_` and mean nothing: as a warning of `tracing`, or, where nobody
 /// listens to that, on stderr. There rank 0 speaks for the job, unless `unisono launch` has said it before.
 pub fn warn_of_unknown_variables(rank: Option<Rank>) {
@@ -61,8 +75,7 @@ pub fn warn_of_unknown_variables(rank: Option<Rank>) {
         for warning in warnings(names) {
             tracing::warn!("{warning}");
             if on_stderr {
-                // Where stderr can't be written there is nobody to tell.
-                let _ = io::stderr().write_all(format!("unisono: warning: {warning}\n").as_bytes());
+                say(&format!("warning: {warning}"));
             }
         }
     });

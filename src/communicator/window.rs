@@ -2,7 +2,7 @@
 
 use super::create::Origin;
 use super::create::tag;
-use super::handle::StableBuffer;
+use super::started::StableBuffer;
 use super::{Communicator, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::room::{self, Limit};

@@ -43,7 +43,7 @@ fn any_two_of_many_threads_have_room_for_all_that_they_send() {
         for mut communicator in Communicator::local(RANKS).unwrap() {
             threads.spawn(move || {
                 let rank = communicator.rank();
-                let direct = Options { algorithm: Some("direct"), ..Options::default() };
+                let direct = Options { algorithm: Some("direct".into()), ..Options::default() };
                 let (input, mut output) = ([rank as u32; RANKS], [0; RANKS]);
                 communicator.with(direct).all_to_all(&input, &mut output).unwrap();
                 let mut received = [RANKS as u32 - 1; RANKS];
@@ -76,7 +76,7 @@ fn no_rank_leaves_a_barrier_before_all_have_come() {
                 threads.spawn(move || {
                     for round in 1..=200 {
                         come.fetch_add(1, Ordering::Relaxed);
-                        communicator.with(Options { algorithm: Some(name), ..Options::default() }).barrier().unwrap();
+                        communicator.with(Options::default().algorithm(name)).barrier().unwrap();
                         assert!(come.load(Ordering::Relaxed) >= RANKS * round, "{name}");
                     }
                 });

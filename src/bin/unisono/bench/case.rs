@@ -194,7 +194,7 @@ impl<T: Value> Case<T> {
         let (op, counts) = (*op, &blocks.counts[..]);
         if *in_place {
             let buffer = &mut output[..in_place_len as usize];
-            let with = communicator.with(*options);
+            let with = communicator.with(options.clone());
             return match collective {
                 Collective::AllReduce => with.all_reduce_in_place(buffer, op),
                 Collective::AllGather => with.all_gather_in_place(buffer),
@@ -212,7 +212,7 @@ impl<T: Value> Case<T> {
         }
         let (input, output) = (&input[..input_len as usize], &mut output[..output_len as usize]);
         let size = communicator.size();
-        let with = communicator.with(*options);
+        let with = communicator.with(options.clone());
         match collective {
             Collective::AllReduce => with.all_reduce(input, output, op),
             Collective::AllGather => with.all_gather(input, output),
