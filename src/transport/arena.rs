@@ -17,8 +17,12 @@ pub const CHANNELS: u16 = 8;
 const PAGE: usize = 4096;
 const LINE: usize = 64;
 
-/// Rings that a rank may need besides one to every peer for plans and one for send and receive: those of plans that use further
-/// channels, which have few peers each. Their number, over all plans and roots, is below this (see the tests).
+/// Channels on which any two ranks may need a ring: two of plans (folds in a switch run ahead on the second), and the one of send and
+/// receive.
+const FULL_CHANNELS: usize = 3;
+
+/// Rings that a rank may need besides, for plans on further channels. Their number, over all plans and roots, is below this (see
+/// the tests).
 const FURTHER_RINGS: usize = 64;
 
 /// The least memory among processes: enough for large rings between few of them.
@@ -63,8 +67,8 @@ impl Arena {
 
     /// Rings that these ranks make at most, whatever they call.
     fn most_rings(ranks: usize) -> usize {
-        let further = (ranks * FURTHER_RINGS).min(pairs(ranks) * (usize::from(CHANNELS) - 2));
-        2 * pairs(ranks) + further
+        let further = (ranks * FURTHER_RINGS).min(pairs(ranks) * (usize::from(CHANNELS) - FULL_CHANNELS));
+        FULL_CHANNELS * pairs(ranks) + further
     }
 
     /// Memory among the threads of this process.
@@ -292,21 +296,17 @@ mod tests {
     fn any_two_of_many_ranks_can_send_on_every_channel_that_they_need() {
         for ranks in [2, 8, 40, 48, 64, 128] {
             for arena in [of_processes(ranks), Arena::for_threads(ranks).unwrap()] {
-                let further = (FURTHER_RINGS / (ranks - 1) + 1).min(usize::from(CHANNELS) - 2) as u16;
+                let further = Arena::most_rings(ranks) - FULL_CHANNELS * pairs(ranks);
+                // Channels that few need come first, so that they take what they can get.
+                let of_all =
+                    |channel: u16| (0..ranks).flat_map(move |from| (0..ranks).map(move |to| (from, to, channel)));
+                let ways = |channels: &[u16]| channels.iter().copied().flat_map(of_all).collect::<Vec<_>>();
+                let apart = |(from, to, _): &(usize, usize, u16)| from != to;
+                let few = ways(&[2, 3, 4, 5, 6]).into_iter().filter(apart).take(further);
                 let mut made = 0;
-                // Channels of plans that few need come first, so that they take what they can get.
-                for channel in (1..=further).chain([0, CHANNELS - 1]) {
-                    for (from, to) in (0..ranks).flat_map(|from| (0..ranks).map(move |to| (from, to))) {
-                        let is_further = (1..=further).contains(&channel);
-                        let beyond = is_further && made >= Arena::most_rings(ranks) - 2 * pairs(ranks);
-                        if from != to && !beyond {
-                            assert!(
-                                arena.ring_for_sending(from, to, channel).is_some(),
-                                "{ranks}: {from} {to} {channel}"
-                            );
-                            made += 1;
-                        }
-                    }
+                for (from, to, channel) in few.chain(ways(&[1, 0, CHANNELS - 1]).into_iter().filter(apart)) {
+                    assert!(arena.ring_for_sending(from, to, channel).is_some(), "{ranks}: {from} {to} {channel}");
+                    made += 1;
                 }
                 assert_eq!(made, Arena::most_rings(ranks));
             }
@@ -339,15 +339,17 @@ mod tests {
                 further.iter().all(|(_, name)| name.channel < CHANNELS - 1),
                 "the last one is for send and receive"
             );
-            further.retain(|(_, name)| name.channel > 0);
-            let most = Arena::most_rings(ranks) - 2 * pairs(ranks);
-            assert!(!further.is_empty() && further.len() <= most, "{ranks} ranks: {} of {most}", further.len());
+            assert!(further.iter().any(|(_, name)| name.channel == 1), "the second of those that all may need");
+            further.retain(|(_, name)| name.channel > 1);
+            let most = Arena::most_rings(ranks) - FULL_CHANNELS * pairs(ranks);
+            assert!(further.len() <= most, "{ranks} ranks: {} of {most}", further.len());
         }
     }
 
     /// Every root, without domains and in blocks.
     fn problems(ranks: usize) -> impl Iterator<Item = Problem> {
-        let layouts = [Layout::Flat, Layout::Blocks(2), Layout::Blocks(ranks.div_ceil(2) as u32)];
+        let blocks = [2, ranks.div_ceil(2), ranks - 1].map(|size| Layout::Blocks(size as u32));
+        let layouts = [Layout::Flat, blocks[0], blocks[1], blocks[2]];
         let even = Collective::ALL.into_iter().filter(|collective| !collective.is_uneven());
         even.flat_map(move |collective| {
             let roots = if collective.has_root() { ranks } else { 1 };

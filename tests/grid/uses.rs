@@ -98,6 +98,17 @@ fn windows(communicator: &mut Communicator) {
         communicator.free(all).unwrap();
         communicator.free(window).unwrap();
     }
+    // To another communicator of the same ranks a window is ordinary memory, and not its own to free.
+    let mut copy = communicator.duplicate().unwrap();
+    let (mut window, mut theirs) = (communicator.alloc::<i64>(9000).unwrap(), copy.alloc::<i64>(9000).unwrap());
+    for (one, data) in [(&mut copy, &mut window), (&mut *communicator, &mut theirs)] {
+        data.fill(rank as i64 + 1);
+        one.all_reduce_in_place(data, ReduceOp::Sum).unwrap();
+        assert!(data.iter().all(|sum| *sum == triangle(one)));
+    }
+    let (given, kept) = if rank == 0 { (window, theirs) } else { (theirs, window) };
+    assert_eq!(copy.free(given).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    drop(kept);
     let lost = communicator.alloc::<u8>(5000).unwrap();
     drop(lost);
     let error = communicator.alloc::<u8>(100 + rank).err();
