@@ -3,15 +3,13 @@
 use super::controls::Controls;
 use super::hello::{Hello, agree};
 use super::processes::ProcessWorld;
-use super::threads::ThreadWorld;
+use super::threads::{self, ThreadWorld};
 use super::{Origin, WORLD};
 use crate::bootstrap::{Job, World};
 use crate::communicator::diagnostics::warn_of_unknown_variables;
 use crate::communicator::settings::Settings;
 use crate::communicator::{Communicator, Progress};
 use crate::error::{Error, ErrorKind, Result};
-use crate::select::Context;
-use crate::topology::host::Constants;
 use crate::types::{Rank, TransportKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -89,14 +87,11 @@ impl Builder {
                 .remedy("use the memory transport, or processes (`unisono launch`)"));
             }
         }
-        let world = Arc::new(ThreadWorld::default());
-        let constants = Constants::of(TransportKind::Memory, ranks, processors());
-        let context = Context::new(settings.algorithm.clone(), constants);
-        let context = Arc::new(Context { strict: settings.strict.unwrap_or(false), ..context });
+        threads::check_room(ranks)?;
+        let origin = Origin::Threads(Arc::new(ThreadWorld::default()));
         let members: Vec<Rank> = (0..ranks).collect();
-        (0..ranks)
-            .map(|rank| Origin::Threads(world.clone()).make(WORLD, rank, &members, context.clone(), &settings))
-            .collect()
+        let context = Arc::new(origin.context(&members, settings.algorithm.clone(), settings.strict.unwrap_or(false)));
+        (0..ranks).map(|rank| origin.make(WORLD, rank, &members, context.clone(), &settings)).collect()
     }
 
     /// As [`Communicator::from_env`].
@@ -122,6 +117,7 @@ impl Builder {
             world: world.clone(),
             transport: hellos[0].transport,
             shm_bytes: hellos[0].shm_bytes,
+            processors: hellos.iter().map(|hello| hello.processors).collect(),
             controls: controls.clone(),
         }));
         world.set_sink(controls);
@@ -139,10 +135,7 @@ impl Builder {
                 .remedy("place the ranks so that all pairs have it, or don't require it"));
             }
         }
-        let neighbours = members.iter().filter(|member| world.peer(**member).host == world.peer(0).host).count();
-        let constants = Constants::of(kind.unwrap_or(TransportKind::Memory), neighbours, hellos[0].processors);
-        let context = Context::new(hellos[0].algorithm.clone(), constants);
-        let context = Arc::new(Context { strict: hellos[0].strict, ..context });
+        let context = Arc::new(origin.context(&members, hellos[0].algorithm.clone(), hellos[0].strict));
         let made = origin.make(WORLD, world.rank(), &members, context, &settings);
         // The others may be waiting for what this rank can't do, and should hear why.
         made.inspect_err(|error| world.give_up(error.message()))

@@ -14,7 +14,7 @@ pub struct Hello {
     pub transport: Option<TransportKind>,
     pub require: Option<TransportKind>,
     pub shm_bytes: Option<usize>,
-    /// That the rank may use; rank 0's number counts.
+    /// That the rank may use; the number of a communicator's first rank counts.
     pub processors: usize,
     pub strict: bool,
 }

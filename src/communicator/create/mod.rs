@@ -20,6 +20,7 @@ use crate::error::Result;
 use crate::exec::links::{Links, Path};
 use crate::select::Context;
 use crate::topology::Layout;
+use crate::topology::host::Constants;
 use crate::transport::arena::Arena;
 use crate::types::{Rank, TransportKind};
 use processes::ProcessWorld;
@@ -100,6 +101,7 @@ impl Origin {
             shared_bytes: arena.map_or(0, |(arena, _)| arena.bytes()),
             context,
             layout,
+            local_ranks,
             diagnostics,
             control,
             shared,
@@ -170,6 +172,18 @@ impl Origin {
             Origin::Threads(_) => (members.len() > 1).then_some(TransportKind::Memory),
             Origin::Processes(world) => members.iter().skip(1).map(|member| world.kind(members[0], *member)).max(),
         }
+    }
+
+    /// What the ranks of a communicator of `members` choose by; all of them find the same.
+    pub fn context(&self, members: &[Rank], algorithm: Option<String>, strict: bool) -> Context {
+        let kind = self.slowest(members).unwrap_or(TransportKind::Memory);
+        let constants = match self {
+            Origin::Threads(_) => Constants::of(kind, members.len(), builder::processors()),
+            Origin::Processes(world) => {
+                Constants::of(kind, world.most_on_a_host(members), world.processors[members[0]])
+            }
+        };
+        Context { strict, ..Context::new(algorithm, constants) }
     }
 
     /// A dropped communicator leaves nothing behind. The last one of a process says goodbye for it here: a progress thread or a

@@ -2,7 +2,7 @@
 
 use super::controls::Controls;
 use super::{Ground, kinds, tag};
-use crate::bootstrap::World;
+use crate::bootstrap::{HostId, World};
 use crate::clock::Clock;
 use crate::control::{Control, Outlet};
 use crate::error::Result;
@@ -10,6 +10,8 @@ use crate::exec::links::Path;
 use crate::transport::arena::{Arena, Reach};
 use crate::transport::memory::{self, Mapping};
 use crate::types::{Rank, TransportKind};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +20,8 @@ pub struct ProcessWorld {
     pub world: Arc<World>,
     pub transport: Option<TransportKind>,
     pub shm_bytes: Option<usize>,
+    /// That the process of each rank may use.
+    pub processors: Vec<usize>,
     /// The control planes to which frames of the mesh go.
     pub controls: Arc<Controls>,
 }
@@ -35,6 +39,15 @@ impl ProcessWorld {
     pub fn kind(&self, a: Rank, b: Rank) -> TransportKind {
         let same_host = self.world.peer(a).host == self.world.peer(b).host;
         if same_host && self.uses_shared_memory() { TransportKind::Shm } else { TransportKind::Tcp }
+    }
+
+    /// Members on the host that has most of them.
+    pub fn most_on_a_host(&self, members: &[Rank]) -> usize {
+        let mut counts: HashMap<&HostId, usize> = HashMap::new();
+        for member in members {
+            *counts.entry(&self.world.peer(*member).host).or_default() += 1;
+        }
+        counts.into_values().max().unwrap_or(1)
     }
 
     pub(super) fn ground(&self, id: u64, rank: Rank, members: &[Rank], deadline: Instant) -> Result<Ground> {
@@ -78,7 +91,7 @@ impl ProcessWorld {
     }
 
     /// Memory of `bytes` that all `local` ranks map: made by the first of them, handed to the others.
-    pub fn share_memory(
+    fn share_memory(
         &self,
         own: Rank,
         local: &[Rank],
@@ -87,6 +100,18 @@ impl ProcessWorld {
         deadline: Instant,
     ) -> Result<Mapping> {
         let file = if local[0] == own { Some(memory::create_file(bytes)?) } else { None };
+        self.share_file(local, tag, file, bytes, deadline)
+    }
+
+    /// The memory of a file of `bytes` that all `local` ranks map: given by the first of them, who made it.
+    pub fn share_file(
+        &self,
+        local: &[Rank],
+        tag: [u8; 16],
+        file: Option<OwnedFd>,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<Mapping> {
         let file = self.world.share_fd(local, tag, file, deadline)?;
         Mapping::of_file(&file, bytes)
     }
