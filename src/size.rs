@@ -14,9 +14,24 @@ pub fn parse(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
+/// Writes a size as [`parse`] reads it, with the largest unit that leaves it whole.
+pub fn format(bytes: u64) -> String {
+    match UNITS.iter().find(|(_, shift)| bytes >= 1 << shift && bytes.trailing_zeros() >= *shift) {
+        Some((unit, shift)) if *shift > 0 => format!("{}{unit}", bytes >> shift),
+        _ => bytes.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{format, parse};
+
+    #[test]
+    fn sizes_are_written_as_they_are_read() {
+        for (bytes, text) in [(0, "0"), (7, "7"), (1000, "1000"), (3 << 10, "3KiB"), (1 << 40, "1TiB")] {
+            assert_eq!((format(bytes).as_str(), parse(text)), (text, Some(bytes)));
+        }
+    }
 
     #[test]
     fn sizes_are_whole_numbers_with_a_unit_or_none() {

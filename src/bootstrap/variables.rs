@@ -6,7 +6,7 @@ use crate::types::edit_distance;
 /// Every variable of this library with its meaning, in one line each.
 pub const KNOWN_VARIABLES: &[(&str, &str)] = &[
     ("UNISONO_ALGORITHM", "algorithm that is taken wherever it fits, or auto; rank 0's word counts"),
-    ("UNISONO_EXPLAIN", "set to 1, rank 0 prints the algorithm of every new shape of call to stderr"),
+    ("UNISONO_EXPLAIN", "set to 1, rank 0 says on stderr of every new shape of call what runs and why"),
     ("UNISONO_HOST_ID", "name of this host, equal on the ranks that share it; replaces boot id and network namespace"),
     ("UNISONO_JOB_ID", "name of the job, equal on its ranks, where ranks of one host meet without an address"),
     ("UNISONO_LAUNCHED", "set to 1 by `unisono launch`"),
@@ -16,6 +16,7 @@ pub const KNOWN_VARIABLES: &[(&str, &str)] = &[
     ("UNISONO_RANK", "number of this rank, from 0; goes before every launcher's own"),
     ("UNISONO_RECORD", "directory to which every rank appends its last operations when a communicator fails"),
     ("UNISONO_REQUIRE", "transport that every pair of ranks must use, or the communicator is not made"),
+    ("UNISONO_RULES", "CSV file of rules that go before prices: which algorithm for which calls; rank 0 reads it"),
     ("UNISONO_SECRET", "random text by which the ranks of a job know each other; needed across hosts"),
     (
         "UNISONO_SHM_BYTES",

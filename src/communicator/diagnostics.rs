@@ -6,7 +6,8 @@ use super::record;
 use super::settings::{flag, refuse};
 use crate::control::Control;
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::plan::check::Checked;
+use crate::select::report::Report;
 use crate::types::Rank;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use std::sync::Once;
 /// Chosen by UNISONO_EXPLAIN and UNISONO_RECORD; each rank may have its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics {
-    /// Rank 0 prints a line to stderr for every communicator, and for every new shape of call.
+    /// Rank 0 says on stderr which transports were chosen, and of every new shape of call what runs and why.
     pub explain: bool,
     /// Where the record of the last operations is written when the communicator fails.
     pub record: Option<PathBuf>,
@@ -31,12 +32,20 @@ impl Diagnostics {
         Ok(Diagnostics { explain, record: record.transpose()? })
     }
 
-    /// One line for a shape that is prepared for the first time.
-    pub fn explain(&self, rank: Rank, call: &Call, ranks: usize, plan: &Plan) {
+    /// One line for a shape that is prepared for the first time, and under it what `unisono plan` would say.
+    pub fn explain(&self, rank: Rank, call: &Call, checked: &Checked, report: impl FnOnce() -> Result<Report>) {
         if self.explain && rank == 0 {
-            let tiles = plan.problem.tiles;
+            let plan = checked.plan();
+            let (ranks, tiles) = (plan.problem.ranks, plan.problem.tiles);
             let pipelined = if tiles > 1 { format!(" in {tiles} tiles") } else { String::new() };
-            say(&format!("{call} on {ranks} ranks: {}{pipelined}", plan.algorithm));
+            let insisted = if call.algorithm.is_some() { ", which the call insists on" } else { "" };
+            let line = format!("{call} on {ranks} ranks: {}{pipelined}{insisted}", plan.algorithm);
+            let report = match call.algorithm {
+                Some(_) => String::new(),
+                None => report()
+                    .map_or_else(|error| format!("\n{error}"), |one| format!("\n{}", one.proved(checked.facts()))),
+            };
+            say(format!("{line}{report}").trim_end());
         }
     }
 

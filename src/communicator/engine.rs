@@ -23,6 +23,7 @@ use crate::fork;
 use crate::plan::chunk::Counts;
 use crate::plan::lower::{self, Lowered};
 use crate::reduce::Kernel;
+use crate::select::report::Report;
 use crate::select::{Context, Selector};
 use crate::topology::Layout;
 use crate::transport::arena::Bell;
@@ -219,7 +220,8 @@ impl Engine {
     /// All of a shape but the links.
     fn draft(&mut self, call: &Call) -> Result<Draft> {
         let bytes = call.bytes(self.size);
-        let checked = Selector::choose(&self.context, call.problem(self.size, self.layout), bytes, call.algorithm)?;
+        let problem = call.problem(self.size, self.layout);
+        let checked = Selector::choose(&self.context, problem, bytes, call.algorithm)?;
         // Pre-multiplied input lies in memory of its own, so it is in place no longer.
         let scale = matches!(call.op, Some(ReduceOp::PreMulSum(_)));
         let in_place = call.in_place && !scale;
@@ -231,7 +233,8 @@ impl Engine {
             Scale { kernel, count: bytes / call.dtype.size(), bytes }
         });
         let digest = call.digest(checked.plan());
-        self.diagnostics.explain(self.rank, call, self.size, checked.plan());
+        let report = || Report::of_job(&self.context, call.collective, problem, bytes);
+        self.diagnostics.explain(self.rank, call, &checked, report);
         let text = self.control.recorder.register(call.collective, call.text(&checked.plan().algorithm));
         // Connecting may have to wait for peers: from here on they can see what this rank is about to do.
         let sequence = self.sequence + 1;

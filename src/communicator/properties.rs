@@ -37,6 +37,7 @@ pub(crate) fn recorded() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let plain = Hello {
         version: "0.1.0".to_owned(),
         algorithm: None,
+        rules: None,
         transport: None,
         require: None,
         shm_bytes: None,

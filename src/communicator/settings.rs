@@ -2,9 +2,13 @@
 
 use super::diagnostics::Diagnostics;
 use crate::error::{Error, ErrorKind, Result};
+use crate::select::rules::Rules;
 use crate::size;
 use crate::types::TransportKind;
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long anything may wait unless something else was said: long enough for a rank that writes a checkpoint.
@@ -20,6 +24,11 @@ pub enum Progress {
     /// A thread of the communicator's own, which also wakes futures.
     Thread,
 }
+
+/// A longer file is not one of rules.
+const MOST_FILE_BYTES: u64 = 1 << 20;
+/// What rank 0 tells the others when they meet has room for so much: about 400 rules.
+const MOST_RULES_BYTES: usize = 48 << 10;
 
 /// What one call asks for beside its arguments; for [`Communicator::with`](crate::Communicator::with).
 ///
@@ -59,6 +68,9 @@ pub struct Settings {
     pub require: Option<TransportKind>,
     pub progress: Progress,
     pub algorithm: Option<String>,
+    pub rules: Option<Rules>,
+    /// Where the rules are, if none were given. Rank 0 reads it.
+    pub rules_file: Option<PathBuf>,
     pub shm_bytes: Option<usize>,
     /// None where nothing was said.
     pub strict: Option<bool>,
@@ -83,6 +95,15 @@ impl Settings {
         if self.shm_bytes.is_none() {
             self.shm_bytes = lookup("UNISONO_SHM_BYTES").map(|text| bytes(&text)).transpose()?;
         }
+        if self.rules.is_none() {
+            let empty =
+                |text: &String| text.is_empty().then(|| refuse("UNISONO_RULES", text, "the name of a CSV file"));
+            let file = lookup("UNISONO_RULES");
+            if let Some(refused) = file.as_ref().and_then(empty) {
+                return Err(refused);
+            }
+            self.rules_file = file.map(PathBuf::from);
+        }
         if self.strict.is_none() {
             self.strict = flag("UNISONO_STRICT", lookup)?;
         }
@@ -96,6 +117,44 @@ impl Settings {
     pub fn timeout(&self) -> Duration {
         self.timeout.unwrap_or(DEFAULT_TIMEOUT)
     }
+
+    pub fn has_rules(&self) -> bool {
+        self.rules.is_some() || self.rules_file.is_some()
+    }
+
+    /// The rules that were given, or else those in the file.
+    pub fn rules(&self) -> Result<Rules> {
+        let rules = match (&self.rules, &self.rules_file) {
+            (Some(rules), _) => rules.clone(),
+            (None, Some(file)) => read_rules(file)
+                .map_err(|error| error.remedy("mend the file that UNISONO_RULES names, or unset the variable"))?,
+            (None, None) => Rules::default(),
+        };
+        let bytes = serde_json::to_vec(&rules).expect("plain fields").len();
+        if bytes > MOST_RULES_BYTES {
+            let told = format!("the {} rules of {} take {bytes} bytes", rules.rules.len(), rules.file);
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!("{told}, and ranks tell each other {MOST_RULES_BYTES}"),
+            )
+            .remedy("give fewer rules, each of more sizes"));
+        }
+        Ok(rules)
+    }
+}
+
+fn read_rules(path: &Path) -> Result<Rules> {
+    let name = path.display().to_string();
+    let refused = |why: &dyn std::fmt::Display| {
+        Error::new(ErrorKind::Configuration, format!("cannot read the rules of {name}: {why}"))
+    };
+    let mut text = String::new();
+    let file = File::open(path).map_err(|cause| refused(&cause))?;
+    file.take(MOST_FILE_BYTES + 1).read_to_string(&mut text).map_err(|cause| refused(&cause))?;
+    if text.len() as u64 > MOST_FILE_BYTES {
+        return Err(refused(&"it is longer than 1 MiB"));
+    }
+    Rules::parse(&name, &text)
 }
 
 pub fn refuse(variable: &str, text: &str, wanted: &str) -> Error {

@@ -290,6 +290,8 @@ pub struct Stage {
     pub chunks_in: u64,
     /// The same at a rank's way out to other domains, in the direction that has most.
     pub crossing_chunks: u64,
+    /// Chunks for whose time the ways between domains stand idle one way, as what is to pass there waits for what passes the other.
+    pub idle_chunks: u64,
     /// Chunks that are added up or copied by the rank that does most.
     pub local_chunks: u64,
     /// Messages that the busiest rank sends in this stage.

@@ -145,7 +145,7 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
                 + f64::from(stage.crossing_hops) * latency(&ports.crossing),
             out_ns: stage.chunks_out as f64 * inside_ns * factor,
             in_ns: stage.chunks_in as f64 * inside_ns * factor,
-            crossing_ns: stage.crossing_chunks as f64 * crossing_ns,
+            crossing_ns: (stage.crossing_chunks + stage.idle_chunks) as f64 * crossing_ns,
             local_ns: stage.local_chunks as f64 * local_ns,
         };
         serial_ns += one.bytes_ns();

@@ -6,6 +6,7 @@
 mod estimate;
 pub mod machine;
 mod proof_time;
+pub mod report;
 pub mod rules;
 
 use crate::algorithm;
@@ -15,8 +16,11 @@ use crate::plan::check::{Checked, prove};
 use crate::plan::cost::Price;
 use crate::plan::price::Bottleneck;
 use crate::topology::host::Constants;
+use crate::topology::machines::HOST;
+use crate::types::Collective;
 use estimate::{Estimate, Estimates};
 use proof_time::why_unproved;
+use rules::{Rule, Rules};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -31,6 +35,8 @@ pub struct Context {
     pub version: String,
     /// An algorithm that is taken wherever it fits, by name.
     pub algorithm: Option<String>,
+    /// What goes before prices where no algorithm is set.
+    pub rules: Rules,
     pub constants: Constants,
     /// All agree on every collective before any of its data moves.
     pub strict: bool,
@@ -38,7 +44,27 @@ pub struct Context {
 
 impl Context {
     pub fn new(algorithm: Option<String>, constants: Constants) -> Context {
-        Context { version: env!("CARGO_PKG_VERSION").to_owned(), algorithm, constants, strict: false }
+        let (version, rules) = (env!("CARGO_PKG_VERSION").to_owned(), Rules::default());
+        Context { version, algorithm, rules, constants, strict: false }
+    }
+
+    /// With rules that go before prices. Those of machine `host` or any hold here.
+    pub fn with_rules(self, rules: Rules) -> Context {
+        Context { rules, ..self }
+    }
+
+    fn rule(&self, problem: &Problem, bytes: u64) -> Option<&Rule> {
+        self.rules.find(called(problem), bytes, problem.ranks, HOST)
+    }
+}
+
+/// The collective under the name by which it is called.
+fn called(problem: &Problem) -> Collective {
+    match (problem.uneven, problem.collective) {
+        (true, Collective::AllGather) => Collective::AllGatherV,
+        (true, Collective::ReduceScatter) => Collective::ReduceScatterV,
+        (true, Collective::AllToAll) => Collective::AllToAllV,
+        (_, other) => other,
     }
 }
 
@@ -80,14 +106,15 @@ pub fn explain(context: &Context, problem: Problem, bytes: u64) -> Result<Explan
         best.map(|(estimate, _)| estimate.proof_ns(estimates.algorithm))
     };
     prefer_what_is_proved_soon(&mut candidates, proof_ns, problem.ranks);
-    if let Some(forced) = &context.algorithm
-        && let Some(index) = candidates.iter().position(|one| one.name == *forced && one.time_us.is_some())
-    {
-        let chosen = Candidate { rejected: None, ..candidates.remove(index) };
-        for other in &mut candidates {
-            other.rejected.get_or_insert_with(|| format!("{forced} is set for this communicator"));
-        }
-        candidates.insert(0, chosen);
+    let fits = |name: &&String| candidates.iter().any(|one| one.name == **name && one.time_us.is_some());
+    if let Some(forced) = context.algorithm.as_ref().filter(fits) {
+        take(&mut candidates, forced, &format!("{forced} is set for this communicator")).expect("it fits");
+    } else if let Some(rule) = context.rule(&problem, bytes) {
+        let told = rule.told(&context.rules.file);
+        take(&mut candidates, &rule.algorithm, &told).map_err(|why| {
+            let what = format!("{told}, and of {} among {} ranks {why}", called(&problem), problem.ranks);
+            Error::new(ErrorKind::Configuration, what).remedy("narrow the rule, or take it out")
+        })?;
     }
     let Some((chosen, time_us)) = candidates.first().and_then(|one| Some((one.name.clone(), one.time_us?))) else {
         return Err(Error::new(
@@ -96,6 +123,25 @@ pub fn explain(context: &Context, problem: Problem, bytes: u64) -> Result<Explan
         ));
     };
     Ok(Explanation { chosen, time_us, candidates })
+}
+
+/// Makes the named candidate the choice; the others are told why they are not.
+///
+/// # Errors
+/// If it does not fit; the error is its reason.
+fn take(candidates: &mut [Candidate], name: &str, why: &str) -> std::result::Result<(), String> {
+    let place = candidates.iter().position(|one| one.name == name);
+    let place = place.ok_or_else(|| format!("there is no algorithm {name}"))?;
+    if candidates[place].time_us.is_none() {
+        let reason = candidates[place].rejected.clone().unwrap_or_default();
+        return Err(format!("{name} {reason}"));
+    }
+    candidates[..=place].rotate_right(1);
+    candidates[0].rejected = None;
+    for other in &mut candidates[1..] {
+        other.rejected.get_or_insert_with(|| why.to_owned());
+    }
+    Ok(())
 }
 
 /// Moves the first candidate whose proof is short to the front, and says of those before it why they are not taken.
@@ -207,7 +253,6 @@ impl Selector {
 mod tests {
     use super::proof_time::{Sent, proof_ns};
     use super::*;
-    use crate::types::Collective;
     use crate::types::TransportKind;
 
     fn explained(collective: Collective, ranks: usize, bytes: u64, forced: Option<&str>) -> Explanation {
@@ -251,5 +296,29 @@ mod tests {
         assert_eq!((forced.chosen.as_str(), &forced.candidates[0].rejected), ("ring", &None));
         let few = explained(Collective::AllReduce, 64, 1 << 30, None);
         assert!(few.candidates.iter().all(|one| one.rejected.is_none() || one.time_us.is_none()), "{few:?}");
+    }
+
+    #[test]
+    fn a_rule_goes_before_prices_and_behind_what_is_set() {
+        let header = "collective,min_bytes,max_bytes,min_ranks,max_ranks,machine,algorithm";
+        let lines = "all_reduce,0,1KiB,*,*,host,ring\nall_reduce,2KiB,*,*,*,p5,ring\nbroadcast,*,*,*,*,*,chain\nall_gather,*,*,*,*,*,hierarchical_ring";
+        let rules = Rules::parse("r.csv", &format!("{header}\n{lines}\n")).unwrap();
+        let context = |forced: Option<&str>| {
+            let constants = Constants::of(TransportKind::Memory, 2, 2);
+            Context::new(forced.map(str::to_owned), constants).with_rules(rules.clone())
+        };
+        let explained = |forced, collective, bytes| explain(&context(forced), Problem::new(collective, 4), bytes);
+        let ruled = explained(None, Collective::AllReduce, 1024).unwrap();
+        assert_eq!((ruled.chosen.as_str(), &ruled.candidates[0].rejected), ("ring", &None));
+        assert_eq!(ruled.candidates[1].rejected.as_deref(), Some("line 2 of r.csv says ring"));
+        let free = explained(None, Collective::AllReduce, 4096).unwrap();
+        assert_ne!(free.chosen, "ring", "the second rule is of another machine: {free:?}");
+        let forced = explained(Some("two_shot"), Collective::AllReduce, 1024).unwrap();
+        assert_eq!(forced.chosen, "two_shot");
+        let wrong = explained(None, Collective::AllGather, 1024).unwrap_err();
+        assert!(
+            wrong.to_string().contains("line 5 of r.csv says hierarchical_ring, and of all_gather among 4 ranks"),
+            "{wrong}"
+        );
     }
 }

@@ -15,16 +15,28 @@ const ROTATION_NS_PER_MESSAGE: f64 = 500.0;
 const COMPARISON_NS: f64 = 100.0;
 const ROTATION_NS_PER_CHUNK_AND_RANK: f64 = 0.5;
 
-/// About how long the proof of a plan takes; infinite where it would not fit into memory.
+/// A proof that takes at least this long by the promise alone is begun nowhere: no program is written to know it better.
+const HOPELESS_NS: f64 = 1e10;
+
+/// About how long the proof of a plan takes; infinite where it would not fit into memory. Beyond 10 s perhaps only what it takes at
+/// least.
 pub fn proof_ns(one: &dyn Algorithm, problem: &Problem) -> f64 {
-    plan_proof_ns(&one.plan(problem))
+    let plan = one.plan(problem);
+    let chunks = one.promise(problem).chunks_sent as f64;
+    let least_ns = chunks * problem.ranks as f64 * ROTATION_NS_PER_CHUNK_AND_RANK;
+    if plan.parts().is_empty() && least_ns > HOPELESS_NS {
+        return least_ns;
+    }
+    plan_proof_ns(&plan)
 }
 
 /// Why a proof is not begun that would take so long; `of` says of what it would be.
 pub fn why_unproved(proof_ns: f64, of: &str) -> String {
-    match proof_ns.is_finite() {
-        true => format!("its proof {of} would take about {:.0} s", proof_ns / 1e9),
-        false => format!("its proof {of} would not fit into memory"),
+    let seconds = proof_ns / 1e9;
+    match proof_ns {
+        f64::INFINITY => format!("its proof {of} would not fit into memory"),
+        HOPELESS_NS.. => format!("its proof {of} would take {seconds:.0} s or more"),
+        _ => format!("its proof {of} would take about {seconds:.1} s"),
     }
 }
 

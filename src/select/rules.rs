@@ -103,6 +103,11 @@ impl Rules {
 }
 
 impl Rule {
+    /// Where it stands and what it says, in words. `file` is where it stands.
+    pub fn told(&self, file: &str) -> String {
+        format!("line {} of {file} says {}", self.line, self.algorithm)
+    }
+
     fn overlaps(&self, other: &Rule) -> bool {
         let machines = self.machine.is_none() || other.machine.is_none() || self.machine == other.machine;
         self.collective == other.collective

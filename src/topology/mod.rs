@@ -20,6 +20,7 @@ pub mod host;
 pub mod layout;
 pub mod machines;
 pub mod outline;
+pub mod placement;
 pub mod quantity;
 #[cfg(test)]
 mod random;

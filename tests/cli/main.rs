@@ -4,9 +4,11 @@ mod arguments;
 mod check;
 mod check_file;
 mod doctor;
+mod golden;
 mod launch;
 mod machines;
 mod plan;
+mod rules;
 mod terminal;
 
 use std::fs;
@@ -17,7 +19,7 @@ use std::time::Duration;
 /// `unisono` with these arguments.
 fn unisono(arguments: &[&str]) -> Command {
     let mut command = program(env!("CARGO_BIN_EXE_unisono"));
-    command.args(arguments).stdin(Stdio::null());
+    command.args(arguments).stdin(Stdio::null()).env_remove("UNISONO_WRITE_GOLDEN");
     command
 }
 

@@ -112,6 +112,40 @@ fn a_simulation_agrees_with_the_closed_form_and_has_a_trace() {
 }
 
 #[test]
+fn ranks_that_alternate_are_told_what_another_order_gains() {
+    let ask = |placement: &str| {
+        let asked =
+            ["plan", "broadcast", "--on", "dgx-h100", "--units", "2", "--bytes", "1MiB", "--placement", placement];
+        json(&asked).remove(0)
+    };
+    let (blocked, interleaved) = (ask("blocked"), ask("interleaved"));
+    assert!(blocked["advice"].is_null(), "{blocked}");
+    let advice = &interleaved["advice"];
+    assert_eq!((&advice["placement"], &interleaved["placement"]), (&"blocked".into(), &"interleaved".into()));
+    assert_eq!((&advice["time_us"], &advice["chosen"]), (&blocked["time_us"], &blocked["chosen"]));
+    let gain_us = number(&interleaved, "time_us") - number(&blocked, "time_us");
+    assert!(gain_us > 0.0 && (number(advice, "gain_us") - gain_us).abs() < 1e-9, "{gain_us} and {advice}");
+    assert_eq!(advice["order"], "0, 2, .. 14; 1, 3, .. 15");
+    let listed = ask(&["0,1"; 8].join(","));
+    assert_eq!((&listed["advice"], &listed["time_us"]), (advice, &interleaved["time_us"]));
+    let refused = |arguments: &[&str], words| {
+        let asked = ["plan", "broadcast", "--on", "dgx-h100", "--units", "2", "--bytes", "8", "--placement"];
+        finish(unisono(&[&asked, arguments].concat())).expect_refusal(2, words);
+    };
+    refused(&["0,1"], "the list has 2 ranks, and the machine 16");
+    refused(&["bloked"], "did you mean `blocked`?");
+    refused(&["interleaved", "--engine", "nccl"], "orders the ranks itself");
+}
+
+#[test]
+fn a_simulation_takes_the_choice_of_plan_as_auto() {
+    let asked = ["all_reduce", "--on", "p5", "--units", "2", "--bytes", "1MiB"];
+    let chosen = &json(&[&["plan"], &asked[..]].concat())[0]["chosen"];
+    let simulated = json(&[&["simulate"], &asked[..], &["--algorithm", "auto"]].concat());
+    assert_eq!(&simulated[0]["algorithm"], chosen);
+}
+
+#[test]
 fn what_cannot_be_asked_is_one_sentence() {
     let plan = |arguments: &[&str]| finish(unisono(&[&["plan", "all_reduce"], arguments].concat()));
     plan(&["--on", "p6e-gb20x72", "--bytes", "8"]).expect_refusal(2, "did you mean `p6e-gb200x72`?");

@@ -23,9 +23,9 @@ pub(super) struct Embedding<'a> {
     pub through: Through,
     /// Whether what the factor completes is complete in the whole.
     pub is_last: bool,
-    /// What chunk `index` of the factor's input or output is in the whole, run by run. All places of a chunk have the same
-    /// runs.
-    pub place: &'a dyn Fn(Buffer, u32) -> Vec<Run>,
+    /// What chunk `index` of the factor's input or output is in the whole: adds its runs to those that are there. All places of a
+    /// chunk have the same runs.
+    pub place: &'a dyn Fn(Buffer, u32, &mut Vec<Run>),
     /// The chunks of the whole, by id, that a chunk of the factor is, run by run: to size scratch.
     pub ids: &'a dyn Fn(ChunkId) -> Vec<(ChunkId, u32)>,
     /// Whether runs that follow each other without a gap are one message.
@@ -79,10 +79,12 @@ impl Embedding<'_> {
     fn runs(&self, span: &Span, round: u32, slots: &[Vec<Run>]) -> Vec<Run> {
         let first = span.start + round * span.stride;
         let chunks = first..first + span.len;
+        let mut runs = Vec::with_capacity(span.len as usize);
         match span.buffer {
-            Buffer::Scratch => chunks.flat_map(|index| slots[index as usize].iter().copied()).collect(),
-            buffer => chunks.flat_map(|index| (self.place)(buffer, index)).collect(),
+            Buffer::Scratch => chunks.for_each(|index| runs.extend_from_slice(&slots[index as usize])),
+            buffer => chunks.for_each(|index| (self.place)(buffer, index, &mut runs)),
         }
+        runs
     }
 
     /// A move of the factor as moves of the whole: one for each run, those without gaps joined, those at equal distances
@@ -118,8 +120,11 @@ impl Embedding<'_> {
 
     fn rows(&self, columns: &[Vec<Run>]) -> Vec<Row> {
         let mut rows: Vec<Row> = Vec::new();
+        // There are as many runs as chunks, and most go on what is there: one list serves them all.
+        let mut starts: Vec<u32> = Vec::with_capacity(columns.len());
         for index in 0..columns[0].len() {
-            let starts: Vec<u32> = columns.iter().map(|runs| runs[index].start).collect();
+            starts.clear();
+            starts.extend(columns.iter().map(|runs| runs[index].start));
             let len = columns[0][index].len;
             debug_assert!(columns.iter().all(|runs| runs.len() == columns[0].len() && runs[index].len == len));
             if let Some(last) = rows.last_mut() {
@@ -134,7 +139,7 @@ impl Embedding<'_> {
                 }
             }
             let buffers = columns.iter().map(|runs| runs[index].buffer).collect();
-            rows.push(Row { buffers, strides: vec![0; starts.len()], starts, len, count: 1 });
+            rows.push(Row { buffers, strides: vec![0; starts.len()], starts: starts.clone(), len, count: 1 });
         }
         rows
     }

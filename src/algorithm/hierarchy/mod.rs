@@ -351,6 +351,16 @@ impl Costs<'_> {
         hops as u32
     }
 
+    /// What a leader gets for another before the rounds, and gives it after them: the one waits for the other, though each passes
+    /// its port in another direction.
+    fn led(&self) -> u64 {
+        let led = Core::new(self.slots.domains).led() as u64;
+        match (self.problem.collective, self.hierarchy.between) {
+            (Collective::AllReduce, Between::Doubling | Between::Halving) => led * self.pieces,
+            _ => 0,
+        }
+    }
+
     /// Hops of one part in a domain, if any has two ranks.
     fn inner_hops(&self) -> u32 {
         match self.hierarchy.inside {
@@ -404,6 +414,7 @@ impl Costs<'_> {
         let crossing = Stage {
             crossing_hops: self.crossing_hops(),
             crossing_chunks: between.0.max(between.1) * tiles,
+            idle_chunks: self.led() * tiles,
             local_chunks: between.1 * tiles,
             messages: u64::from(self.crossing_hops()) * tiles,
             ..Stage::default()

@@ -216,7 +216,7 @@ impl Whole {
         factor: &'a Plan,
         local: usize,
         rank: &'a dyn Fn(usize) -> Rank,
-        place: &'a dyn Fn(Buffer, u32) -> Vec<Run>,
+        place: &'a dyn Fn(Buffer, u32, &mut Vec<Run>),
         ids: &'a dyn Fn(ChunkId) -> Vec<(ChunkId, u32)>,
     ) -> Embedding<'a> {
         let through = Through::Messages;
@@ -239,10 +239,10 @@ impl Whole {
             let carried = self.slots.carried(domain, block as usize);
             (carried.start as u32 * self.pieces, carried.len() as u32 * self.pieces)
         };
-        let place = |buffer: Buffer, index: u32| {
+        let place = |buffer: Buffer, index: u32, runs: &mut Vec<Run>| {
             let (start, len) = run(grid.chunk_id(local, buffer, index, &[]));
             let buffer = if buffer == Buffer::Input { from } else { Buffer::Output };
-            vec![Run { buffer, start, len }]
+            runs.push(Run { buffer, start, len });
         };
         let ids = |block: ChunkId| vec![run(block)];
         let rank = |local| self.slots.rank(domain, local);
@@ -253,7 +253,9 @@ impl Whole {
     /// The all-reduce of a slot among its carriers, in the output.
     fn reduce_between(&self, domain: usize, slot: usize, scratch: &mut Vec<ChunkId>) -> Unit {
         let first = slot as u32 * self.pieces;
-        let place = |_, index: u32| vec![Run { buffer: Buffer::Output, start: first + index, len: 1 }];
+        let place = |_, index: u32, runs: &mut Vec<Run>| {
+            runs.push(Run { buffer: Buffer::Output, start: first + index, len: 1 });
+        };
         let ids = |index: ChunkId| vec![(first + index, 1)];
         let rank = |domain| self.carrier(domain, slot);
         let embedding = self.embedding(&self.outer, domain, &rank, &place, &ids);
@@ -272,9 +274,9 @@ impl Whole {
     /// The blocks of a slot among its carriers.
     fn gather_between(&self, domain: usize, slot: usize, scratch: &mut Vec<ChunkId>) -> Unit {
         let item = |index: u32| self.slots.item(index as usize, slot);
-        let place = |buffer: Buffer, index: u32| match buffer {
-            Buffer::Input => item(domain as u32).map(|_| Run { buffer, start: 0, len: 1 }).into_iter().collect(),
-            _ => item(index).map(|rank| Run { buffer, start: self.block(rank), len: 1 }).into_iter().collect(),
+        let place = |buffer: Buffer, index: u32, runs: &mut Vec<Run>| match buffer {
+            Buffer::Input => runs.extend(item(domain as u32).map(|_| Run { buffer, start: 0, len: 1 })),
+            _ => runs.extend(item(index).map(|rank| Run { buffer, start: self.block(rank), len: 1 })),
         };
         let ids = |index: ChunkId| item(index).map(|rank| (self.block(rank), 1)).into_iter().collect();
         let rank = |domain| self.carrier(domain, slot);
@@ -291,9 +293,9 @@ impl Whole {
     fn gather_inside(&self, domain: usize, local: usize, scratch: &mut Vec<ChunkId>) -> Unit {
         let factor = &self.gathering[&self.slots.size(domain)];
         let blocks = |index: u32| self.carried_blocks(domain, index as usize);
-        let place = |buffer: Buffer, index: u32| {
+        let place = |buffer: Buffer, index: u32, runs: &mut Vec<Run>| {
             let carrier = if buffer == Buffer::Input { local as u32 } else { index };
-            blocks(carrier).map(|start| Run { buffer: Buffer::Output, start, len: 1 }).collect()
+            runs.extend(blocks(carrier).map(|start| Run { buffer: Buffer::Output, start, len: 1 }));
         };
         let ids = |index: ChunkId| blocks(index).map(|block| (block, 1)).collect();
         let rank = |local| self.slots.rank(domain, local);
@@ -306,12 +308,13 @@ impl Whole {
         let factor = &self.scattering[&self.slots.size(domain)];
         let blocks = |index: u32| self.carried_blocks(domain, index as usize);
         scratch.extend(blocks(local as u32));
-        let place = |buffer: Buffer, index: u32| match buffer {
-            Buffer::Input => blocks(index).map(|start| Run { buffer, start, len: 1 }).collect(),
-            _ => (0..)
-                .zip(blocks(local as u32))
-                .map(|(start, _)| Run { buffer: Buffer::Scratch, start, len: 1 })
-                .collect(),
+        let place = |buffer: Buffer, index: u32, runs: &mut Vec<Run>| match buffer {
+            Buffer::Input => runs.extend(blocks(index).map(|start| Run { buffer, start, len: 1 })),
+            _ => runs.extend((0..).zip(blocks(local as u32)).map(|(start, _)| Run {
+                buffer: Buffer::Scratch,
+                start,
+                len: 1,
+            })),
         };
         let ids = |index: ChunkId| blocks(index).map(|block| (block, 1)).collect();
         let rank = |local| self.slots.rank(domain, local);
@@ -328,12 +331,9 @@ impl Whole {
             places.push(item.map(|rank| (next, rank)));
             next += u32::from(item.is_some());
         }
-        let place = |buffer: Buffer, index: u32| match buffer {
-            Buffer::Output => places[domain].map(|_| Run { buffer, start: 0, len: 1 }).into_iter().collect(),
-            _ => places[index as usize]
-                .map(|(start, _)| Run { buffer: Buffer::Scratch, start, len: 1 })
-                .into_iter()
-                .collect(),
+        let place = |buffer: Buffer, index: u32, runs: &mut Vec<Run>| match buffer {
+            Buffer::Output => runs.extend(places[domain].map(|_| Run { buffer, start: 0, len: 1 })),
+            _ => runs.extend(places[index as usize].map(|(start, _)| Run { buffer: Buffer::Scratch, start, len: 1 })),
         };
         let ids = |index: ChunkId| places[index as usize].map(|(_, rank)| (self.block(rank), 1)).into_iter().collect();
         let rank = |domain| self.carrier(domain, slot);
@@ -350,13 +350,15 @@ impl Whole {
             let ids = (0..size).map(|source| self.block(self.slots.rank(domain, source) * ranks + target));
             scratch.extend(ids);
         }
-        let place = |buffer: Buffer, index: u32| match buffer {
+        let place = |buffer: Buffer, index: u32, runs: &mut Vec<Run>| match buffer {
             Buffer::Input => {
-                targets(index as usize).map(|target| Run { buffer, start: self.block(target), len: 1 }).collect()
+                runs.extend(targets(index as usize).map(|target| Run { buffer, start: self.block(target), len: 1 }));
             }
-            _ => (0..targets(local).count() as u32)
-                .map(|target| Run { buffer: Buffer::Scratch, start: target * size as u32 + index, len: 1 })
-                .collect(),
+            _ => runs.extend((0..targets(local).count() as u32).map(|target| Run {
+                buffer: Buffer::Scratch,
+                start: target * size as u32 + index,
+                len: 1,
+            })),
         };
         let ids = |_| unreachable!("a direct exchange has no scratch");
         let rank = |local| self.slots.rank(domain, local);
@@ -383,16 +385,17 @@ impl Whole {
             true => vec![Run { buffer, start: starts[0], len: starts.len() as u32 }],
             false => starts.into_iter().map(|start| Run { buffer, start, len: 1 }).collect(),
         };
-        let place = |buffer: Buffer, index: u32| match (buffer, places[domain]) {
-            (Buffer::Input, _) => match places[index as usize] {
-                Some(start) => cut(domain, Buffer::Scratch, (start..start + size).collect()),
-                None => Vec::new(),
-            },
-            (_, None) => Vec::new(),
+        let place = |buffer: Buffer, index: u32, runs: &mut Vec<Run>| match (buffer, places[domain]) {
+            (Buffer::Input, _) => {
+                if let Some(start) = places[index as usize] {
+                    runs.extend(cut(domain, Buffer::Scratch, (start..start + size).collect()));
+                }
+            }
+            (_, None) => {}
             (_, Some(_)) => {
                 let source = index as usize;
                 let sources = (0..self.slots.size(source)).map(|local| self.block(self.slots.rank(source, local)));
-                cut(source, buffer, sources.collect())
+                runs.extend(cut(source, buffer, sources.collect()));
             }
         };
         let ids = |_| unreachable!("a direct exchange has no scratch");

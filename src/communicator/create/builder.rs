@@ -10,16 +10,18 @@ use crate::communicator::diagnostics::warn_of_unknown_variables;
 use crate::communicator::settings::Settings;
 use crate::communicator::{Communicator, Progress};
 use crate::error::{Error, ErrorKind, Result};
+use crate::select::rules::Rules;
 use crate::types::{Rank, TransportKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Chooses what a communicator is made with.
 ///
-/// What is not set here is taken from UNISONO_TIMEOUT (seconds), UNISONO_TRANSPORT, UNISONO_REQUIRE, UNISONO_ALGORITHM and
-/// UNISONO_SHM_BYTES, then from the defaults. UNISONO_EXPLAIN=1 makes rank 0 print the transports of every communicator and the
-/// algorithm of every new shape of call to stderr. UNISONO_RECORD=DIR makes every rank append its last operations to DIR/rank-R.jsonl when a communicator fails. Other
-/// variables that begin with UNISONO_ are warned of once, through `tracing`.
+/// What is not set here is taken from UNISONO_TIMEOUT (seconds), UNISONO_TRANSPORT, UNISONO_REQUIRE, UNISONO_ALGORITHM,
+/// UNISONO_RULES (a file of [`rules`](crate::select::rules)), UNISONO_STRICT and UNISONO_SHM_BYTES, then from the defaults.
+/// UNISONO_EXPLAIN=1 makes rank 0 say on stderr which transports a communicator uses, and of every new shape of call what runs and
+/// why, as `unisono plan` does. UNISONO_RECORD=DIR makes every rank append its last operations to DIR/rank-R.jsonl when a
+/// communicator fails. Other variables that begin with UNISONO_ are warned of once, through `tracing`.
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     settings: Settings,
@@ -56,6 +58,12 @@ impl Builder {
         self
     }
 
+    /// Follows these rules before any price is asked, where no algorithm is set. Rank 0's word counts for all.
+    pub fn rules(mut self, rules: Rules) -> Builder {
+        self.settings.rules = Some(rules);
+        self
+    }
+
     /// All ranks agree on every collective before any of its data moves, at the price of a barrier each: where calls differ, no rank
     /// returns Ok from them, and no buffer is touched. Otherwise a rank whose result doesn't depend on the others (the root of a
     /// small broadcast, say) learns of the difference at its next call. Rank 0's word counts for all.
@@ -87,10 +95,12 @@ impl Builder {
                 .remedy("use the memory transport, or processes (`unisono launch`)"));
             }
         }
+        let rules = settings.rules()?;
         threads::check_room(ranks)?;
         let origin = Origin::Threads(Arc::new(ThreadWorld::default()));
         let members: Vec<Rank> = (0..ranks).collect();
-        let context = Arc::new(origin.context(&members, settings.algorithm.clone(), settings.strict.unwrap_or(false)));
+        let context = origin.context(&members, settings.algorithm.clone(), rules, settings.strict.unwrap_or(false));
+        let context = Arc::new(context);
         (0..ranks).map(|rank| origin.make(WORLD, rank, &members, context.clone(), &settings)).collect()
     }
 
@@ -107,11 +117,12 @@ impl Builder {
     pub(in crate::communicator) fn of_job(self, job: &Job) -> Result<Communicator> {
         let settings = self.settings;
         let deadline = Instant::now() + settings.timeout();
-        let hello = Hello::of(&settings);
+        let hello = Hello::of(&settings, job.rank);
         let world = World::join(job, &hello.encode(), deadline)?;
         let hellos =
             (0..world.size()).map(|rank| Hello::decode(rank, &world.peer(rank).hello)).collect::<Result<Vec<_>>>()?;
         agree(&hellos).map_err(|error| error.on_rank(world.rank()))?;
+        let rules = hellos[0].rules.clone().transpose().map_err(|told| told.error().on_rank(world.rank()))?;
         let controls = Arc::new(Controls::default());
         let origin = Origin::Processes(Arc::new(ProcessWorld {
             world: world.clone(),
@@ -135,7 +146,8 @@ impl Builder {
                 .remedy("place the ranks so that all pairs have it, or don't require it"));
             }
         }
-        let context = Arc::new(origin.context(&members, hellos[0].algorithm.clone(), hellos[0].strict));
+        let (algorithm, rules) = (hellos[0].algorithm.clone(), rules.unwrap_or_default());
+        let context = Arc::new(origin.context(&members, algorithm, rules, hellos[0].strict));
         let made = origin.make(WORLD, world.rank(), &members, context, &settings);
         // The others may be waiting for what this rank can't do, and should hear why.
         made.inspect_err(|error| world.give_up(error.message()))

@@ -19,6 +19,7 @@ use crate::control::Control;
 use crate::error::Result;
 use crate::exec::links::{Links, Path};
 use crate::select::Context;
+use crate::select::rules::Rules;
 use crate::topology::Layout;
 use crate::topology::host::Constants;
 use crate::transport::arena::Arena;
@@ -175,7 +176,7 @@ impl Origin {
     }
 
     /// What the ranks of a communicator of `members` choose by; all of them find the same.
-    pub fn context(&self, members: &[Rank], algorithm: Option<String>, strict: bool) -> Context {
+    pub fn context(&self, members: &[Rank], algorithm: Option<String>, rules: Rules, strict: bool) -> Context {
         let kind = self.slowest(members).unwrap_or(TransportKind::Memory);
         let constants = match self {
             Origin::Threads(_) => Constants::of(kind, members.len(), builder::processors()),
@@ -183,7 +184,7 @@ impl Origin {
                 Constants::of(kind, world.most_on_a_host(members), world.processors[members[0]])
             }
         };
-        Context { strict, ..Context::new(algorithm, constants) }
+        Context { strict, ..Context::new(algorithm, constants).with_rules(rules) }
     }
 
     /// A dropped communicator leaves nothing behind. The last one of a process says goodbye for it here: a progress thread or a

@@ -1,7 +1,6 @@
 //! `unisono plan`: what a collective costs on a machine that need not be there, and why.
 
 mod row;
-mod text;
 
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::machine::Question;
@@ -10,6 +9,7 @@ use row::Asked;
 use unisono::nccl;
 use unisono::select::machine::Machine;
 use unisono::select::rules::Rules;
+use unisono::topology::placement::Placement;
 
 /// Say what a collective costs on a machine, which algorithm wins, why, and how far it is from the best possible
 ///
@@ -31,6 +31,11 @@ pub struct Arguments {
     /// Of engine nccl: without in-switch reduction, as NCCL_NVLS_ENABLE=0
     #[arg(long)]
     no_nvls: bool,
+
+    /// How the ranks lie in the domains: blocked (consecutive ranks share one), interleaved (rank after rank to the next), or the
+    /// domain of each rank with commas; says what another order would gain
+    #[arg(long, default_value = "blocked", value_name = "ORDER")]
+    placement: Placement,
 
     /// A CSV file of rules that go before prices: see unisono::select::rules
     #[arg(long, value_name = "FILE")]
@@ -72,6 +77,7 @@ impl Arguments {
                 collective: self.question.collective,
                 bytes,
                 dtype: self.question.size.dtype,
+                placement: &self.placement,
                 rules: rules.as_ref(),
             };
             let row = match self.engine {
@@ -81,7 +87,7 @@ impl Arguments {
             if self.json {
                 out.json(&row)?;
             } else {
-                text::print(&mut out, &row, &topology)?;
+                out.text(&format!("{row}\n"))?;
             }
         }
         Ok(0)

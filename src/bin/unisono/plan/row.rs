@@ -1,55 +1,14 @@
 //! What `plan` answers for one size, whichever engine answers.
 
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
-use serde::Serialize;
 use std::time::Instant;
 use unisono::nccl;
 use unisono::select::machine::{Machine, Question};
-use unisono::select::rules::Rules;
-use unisono::topology::bound::{self, BoundAt};
+use unisono::select::report::{Flip, Offered, Report};
+use unisono::select::rules::{Rule, Rules};
+use unisono::topology::bound;
+use unisono::topology::placement::Placement;
 use unisono::{Collective, DType, ReduceOp};
-
-/// One line of JSON. What it says more than the text is for programs.
-#[derive(Debug, Serialize)]
-pub struct Row {
-    pub machine: String,
-    pub ranks: usize,
-    pub collective: &'static str,
-    pub bytes: u64,
-    pub dtype: &'static str,
-    pub engine: &'static str,
-    pub chosen: String,
-    pub time_us: f64,
-    pub lower_bound_us: f64,
-    pub bound_is_tight: bool,
-    pub bound_cut: String,
-    pub bottleneck: String,
-    pub planning_ms: f64,
-    pub runner_up: Option<String>,
-    /// How much longer the runner-up takes, as a share of the choice's time.
-    pub margin: Option<f64>,
-    /// How the chosen plan was proved; null for engine nccl, whose plans are not ours.
-    pub proof: Option<String>,
-    pub flips: Vec<Flip>,
-    pub candidates: Vec<Candidate>,
-}
-
-/// From this size on another one is chosen.
-#[derive(Debug, Serialize)]
-pub struct Flip {
-    pub from_bytes: u64,
-    pub chosen: String,
-}
-
-#[derive(Debug, Serialize)]
-pub struct Candidate {
-    pub name: String,
-    pub tiles: Option<u32>,
-    pub time_us: Option<f64>,
-    pub latency_us: Option<f64>,
-    pub bandwidth_us: Option<f64>,
-    pub rejected: Option<String>,
-}
 
 /// What is asked, for one size.
 pub struct Asked<'a> {
@@ -57,87 +16,79 @@ pub struct Asked<'a> {
     pub collective: Collective,
     pub bytes: u64,
     pub dtype: DType,
+    pub placement: &'a Placement,
     pub rules: Option<&'a Rules>,
 }
 
 impl Asked<'_> {
-    fn bound(&self) -> Result<BoundAt, Failure> {
-        let bound = bound::bound(self.machine.topology, self.collective);
-        let bound = bound.map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))?;
-        Ok(bound.at(self.bytes))
+    fn rule(&self, bytes: u64) -> Option<(&Rules, &Rule)> {
+        let rules = self.rules?;
+        let rule = rules.find(self.collective, bytes, self.machine.ranks, &self.machine.topology.name)?;
+        Some((rules, rule))
     }
 
-    fn row(&self, engine: &'static str, started: Instant, candidates: Vec<Candidate>) -> Result<Row, Failure> {
-        let bound = self.bound()?;
-        let chosen = &candidates[0];
-        let time_us = chosen.time_us.ok_or_else(|| {
-            let why = chosen.rejected.as_deref().unwrap_or("it has no price");
-            Failure::new(FAILED, format!("nothing serves {} there: {} {why}", self.collective, chosen.name))
-        })?;
-        let second = candidates[1..].iter().find(|one| one.time_us.is_some() && one.rejected.is_none());
-        Ok(Row {
-            machine: self.machine.topology.name.clone(),
+    fn report(&self, engine: &'static str, candidates: Vec<Offered>) -> Result<Report, Failure> {
+        let topology = self.machine.topology;
+        let bound = bound::bound(topology, self.collective);
+        let bound = bound.map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))?.at(self.bytes);
+        let unfit = candidates.first().map(|one| {
+            let why = one.rejected.as_deref().unwrap_or("it has no price");
+            format!("nothing serves {} there: {} {why}", self.collective, one.name)
+        });
+        let report = Report::of_candidates(candidates, engine);
+        let report = report.ok_or_else(|| Failure::new(FAILED, unfit.unwrap_or_default()))?;
+        let domains = topology.layout().domains(self.machine.ranks);
+        Ok(Report {
+            machine: topology.name.clone(),
             ranks: self.machine.ranks,
+            domains,
             collective: self.collective.name(),
             bytes: self.bytes,
-            dtype: self.dtype.name(),
-            engine,
-            chosen: chosen.name.clone(),
-            time_us,
-            lower_bound_us: bound.seconds() * 1e6,
-            bound_is_tight: bound.tight,
-            bound_cut: bound.cut,
-            bottleneck: String::new(),
-            planning_ms: started.elapsed().as_secs_f64() * 1e3,
-            runner_up: second.map(|one| one.name.clone()),
-            margin: second.and_then(|one| Some(one.time_us? / time_us - 1.0)),
-            proof: None,
-            flips: Vec::new(),
-            candidates,
+            dtype: Some(self.dtype.name()),
+            lower_bound_us: Some(bound.seconds() * 1e6),
+            bound_is_tight: Some(bound.tight),
+            bound_cut: Some(bound.cut),
+            placement: (domains > 1).then(|| self.placement.name().to_owned()),
+            constants: topology.constants.clone(),
+            ..report
         })
     }
 }
 
 /// Our own plans, priced on the machine, the choice proved.
-pub fn ours(asked: &Asked<'_>) -> Result<Row, Failure> {
-    let started = Instant::now();
-    let question =
-        Question { collective: asked.collective, bytes: asked.bytes, layout: asked.machine.topology.layout() };
-    let mut answer = asked.machine.explain(question)?;
-    let rule = asked.rules.and_then(|rules| {
-        let rule = rules.find(asked.collective, asked.bytes, asked.machine.ranks, &asked.machine.topology.name)?;
-        Some((rules, rule))
-    });
+pub fn ours(asked: &Asked<'_>) -> Result<Report, Failure> {
+    let (started, machine) = (Instant::now(), asked.machine);
+    let layout = asked.placement.layout(machine.topology);
+    let layout = layout.map_err(|why| Failure::new(BAD_ARGUMENTS, format!("--placement: {why}")))?;
+    let question = Question { collective: asked.collective, bytes: asked.bytes, layout };
+    let mut answer = machine.explain(question)?;
+    let rule = asked.rule(asked.bytes);
     if let Some((rules, rule)) = rule {
-        let told = format!("line {} of {} says {}", rule.line, rules.file, rule.algorithm);
+        let told = rule.told(&rules.file);
         answer.take(&rule.algorithm, &told).map_err(|why| Failure::new(BAD_ARGUMENTS, format!("{told}: {why}")))?;
     }
-    let checked = asked.machine.prove(question, &mut answer)?;
-    let facts = checked.facts();
-    let proof = format!("{} hops, {} moves of all ranks, contributions and order proved", facts.hops, facts.moves);
-    let bottleneck = answer.chosen().bottleneck.map(|one| asked.machine.binding(one)).unwrap_or_default();
-    let flips = asked.machine.flips(question)?;
-    let candidates = answer.candidates.into_iter().map(|one| Candidate {
-        name: one.name,
-        tiles: Some(one.tiles),
-        time_us: one.time_us,
-        latency_us: one.latency_us,
-        bandwidth_us: one.bandwidth_us,
-        rejected: one.rejected,
-    });
-    let row = asked.row("unisono", started, candidates.collect())?;
-    Ok(Row {
+    let checked = machine.prove(question, &mut answer)?;
+    let bottleneck = answer.chosen().bottleneck.map(|one| machine.binding(one)).unwrap_or_default();
+    let flips = machine.flips(question, &|bytes| Some(asked.rule(bytes)?.1.algorithm.clone()))?;
+    let report = asked.report("unisono", answer.candidates.into_iter().map(Offered::from).collect())?;
+    // Who follows a rule has other reasons than prices.
+    let advice = if rule.is_none() { machine.advise(question, report.time_us) } else { None };
+    let report = Report {
         bottleneck,
-        proof: Some(proof),
+        advice,
         flips: flips.into_iter().map(|(from_bytes, chosen)| Flip { from_bytes, chosen }).collect(),
-        planning_ms: started.elapsed().as_secs_f64() * 1e3,
-        ..row
-    })
+        ..report.proved(checked.facts())
+    };
+    Ok(Report { planning_ms: Some(started.elapsed().as_secs_f64() * 1e3), ..report })
 }
 
 /// What NCCL takes, and what it would pick.
-pub fn nccls(asked: &Asked<'_>, settings: &nccl::Settings) -> Result<Row, Failure> {
+pub fn nccls(asked: &Asked<'_>, settings: &nccl::Settings) -> Result<Report, Failure> {
     let started = Instant::now();
+    if *asked.placement != Placement::Blocked {
+        let told = "--placement: engine nccl orders the ranks itself; leave it out, or ask engine unisono";
+        return Err(Failure::new(BAD_ARGUMENTS, told));
+    }
     let refused = |error: nccl::Invalid| Failure::new(BAD_ARGUMENTS, error.to_string());
     let world = nccl::World::of(asked.machine.topology).map_err(refused)?;
     let request = |bytes| nccl::Request { collective: asked.collective, dtype: asked.dtype, op: ReduceOp::Sum, bytes };
@@ -157,7 +108,7 @@ pub fn nccls(asked: &Asked<'_>, settings: &nccl::Settings) -> Result<Row, Failur
             flips.push(Flip { from_bytes: 1 << shift, chosen });
         }
     }
-    let candidates = pairs.iter().map(|pair| Candidate {
+    let candidates = pairs.iter().map(|pair| Offered {
         name: name(pair),
         tiles: None,
         time_us: pair.time_us,
@@ -165,6 +116,6 @@ pub fn nccls(asked: &Asked<'_>, settings: &nccl::Settings) -> Result<Row, Failur
         bandwidth_us: pair.bandwidth_us,
         rejected: pair.rejected.clone(),
     });
-    let row = asked.row("nccl", started, candidates.collect())?;
-    Ok(Row { bottleneck, flips, planning_ms: started.elapsed().as_secs_f64() * 1e3, ..row })
+    let report = asked.report("nccl", candidates.collect())?;
+    Ok(Report { bottleneck, flips, planning_ms: Some(started.elapsed().as_secs_f64() * 1e3), ..report })
 }

@@ -27,7 +27,7 @@ pub struct Arguments {
     #[command(flatten)]
     question: Question,
 
-    /// This algorithm instead of the cheapest
+    /// This algorithm instead of the one that `plan` chooses, which is auto
     #[arg(long, value_name = "NAME")]
     algorithm: Option<String>,
 
@@ -166,7 +166,7 @@ impl Arguments {
         let (collective, topology) = (self.question.collective, machine.topology);
         let question = machine::Question { collective, bytes, layout: topology.layout() };
         let mut answer = machine.explain(question)?;
-        if let Some(name) = &self.algorithm {
+        if let Some(name) = self.algorithm.as_deref().filter(|name| *name != "auto") {
             let name = unisono::algorithm::find(name).map_err(unisono::Error::from)?.name();
             let refused = |why: String| Failure::new(BAD_ARGUMENTS, format!("--algorithm: {why}"));
             answer.take(name, "another was asked for").map_err(refused)?;

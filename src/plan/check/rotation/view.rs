@@ -107,6 +107,8 @@ struct Reader {
     ranks: u32,
     sent: Vec<Piece>,
     received: Vec<Piece>,
+    /// Of all that is sent.
+    max_channel: u16,
 }
 
 impl Reader {
@@ -114,7 +116,15 @@ impl Reader {
         let (grid, problem) = (plan.grid(), &plan.problem);
         let (sent, received) = (Vec::new(), Vec::new());
         let sizes_differ = problem.uneven || problem.collective == Collective::AllReduce;
-        Reader { grid, uneven: problem.uneven, sizes_differ, ranks: problem.ranks as u32, sent, received }
+        Reader {
+            grid,
+            uneven: problem.uneven,
+            sizes_differ,
+            ranks: problem.ranks as u32,
+            sent,
+            received,
+            max_channel: 0,
+        }
     }
 
     /// A block counted from the rank on.
@@ -145,7 +155,7 @@ impl Reader {
             }
         }
         facts.messages_sent = facts.messages_sent.max(messages);
-        facts.max_channel = self.sent.iter().map(|piece| piece.2).max().unwrap_or(0).max(facts.max_channel);
+        facts.max_channel = facts.max_channel.max(self.max_channel);
         Ok(moves)
     }
 
@@ -180,6 +190,7 @@ impl Reader {
             match *operand {
                 plan::Operand::Peer { rank: peer, channel } if sends => {
                     self.sent.push((me, peer as u32, channel, id, len));
+                    self.max_channel = self.max_channel.max(channel);
                     messages += 1;
                 }
                 plan::Operand::Peer { rank: peer, channel } => self.received.push((peer as u32, me, channel, id, len)),

@@ -1,0 +1,32 @@
+//! Whether another order of the ranks would be faster.
+
+use super::{Machine, Question};
+use crate::select::report::Advice;
+use crate::topology::placement::{Placement, in_runs, order};
+
+/// A smaller gain is not worth another order.
+const LEAST_GAIN: f64 = 1e-3;
+
+impl Machine<'_> {
+    /// The order of the ranks in which the choice, by the rule of [`Machine::prove`], takes least time, if that is less than
+    /// `time_us`.
+    pub fn advise(&self, question: Question, time_us: f64) -> Option<Advice> {
+        if question.layout.domains(self.ranks) < 2 {
+            return None;
+        }
+        let priced = [Placement::Blocked, Placement::Interleaved].into_iter().filter_map(|goal| {
+            let layout = goal.layout(self.topology).ok().filter(|layout| *layout != question.layout)?;
+            let (chosen, price) = self.offers(Question { layout, ..question }).chosen(question.bytes)?;
+            Some((goal, chosen, price.total_ns() / 1e3))
+        });
+        let (goal, chosen, least_us) = priced.min_by(|a, b| a.2.total_cmp(&b.2))?;
+        (least_us < time_us * (1.0 - LEAST_GAIN)).then(|| Advice {
+            placement: goal.name().to_owned(),
+            chosen: chosen.to_owned(),
+            time_us: least_us,
+            gain_us: time_us - least_us,
+            gain: 1.0 - least_us / time_us,
+            order: in_runs(&order(question.layout, self.ranks, &goal)),
+        })
+    }
+}

@@ -1,0 +1,160 @@
+//! What is said of a choice, in the same words wherever it is made: by `unisono plan`, and by a running job that is to explain itself.
+
+use super::{Candidate, Context, Explanation};
+use crate::error::Result;
+use crate::plan::Problem;
+use crate::plan::check::Facts;
+use crate::topology::machines::HOST;
+use crate::topology::quantity::Constant;
+use crate::types::Collective;
+use serde::Serialize;
+
+mod text;
+
+/// A choice with everything that speaks for it. As JSON it is the answer of `unisono plan`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    pub machine: String,
+    pub ranks: usize,
+    pub domains: usize,
+    pub collective: &'static str,
+    /// By the convention of nccl-tests.
+    pub bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<&'static str>,
+    pub engine: &'static str,
+    pub chosen: String,
+    pub time_us: f64,
+    pub lower_bound_us: Option<f64>,
+    pub bound_is_tight: Option<bool>,
+    pub bound_cut: Option<String>,
+    /// What binds, in words.
+    pub bottleneck: String,
+    pub planning_ms: Option<f64>,
+    pub runner_up: Option<String>,
+    /// How much longer the runner-up takes, as a share of the choice's time.
+    pub margin: Option<f64>,
+    /// How the chosen plan was proved; None for plans that are not ours.
+    pub proof: Option<String>,
+    /// How the ranks lie in the domains; None where there is one.
+    pub placement: Option<String>,
+    /// Another order of the ranks that is faster, if one is.
+    pub advice: Option<Advice>,
+    pub flips: Vec<Flip>,
+    /// The chosen one first.
+    pub candidates: Vec<Offered>,
+    #[serde(skip)]
+    pub constants: Vec<Constant>,
+}
+
+/// From this size on another one is chosen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Flip {
+    pub from_bytes: u64,
+    pub chosen: String,
+}
+
+/// A candidate of either engine.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Offered {
+    pub name: String,
+    /// None where the engine has none.
+    pub tiles: Option<u32>,
+    /// None where it does not fit.
+    pub time_us: Option<f64>,
+    pub latency_us: Option<f64>,
+    pub bandwidth_us: Option<f64>,
+    /// Why it was not taken, unless merely its price is higher.
+    pub rejected: Option<String>,
+}
+
+/// An order of the ranks that makes the same collective faster.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Advice {
+    /// How the ranks lie then: `blocked` or `interleaved`.
+    pub placement: String,
+    pub chosen: String,
+    pub time_us: f64,
+    pub gain_us: f64,
+    /// As a share of the time that it takes now.
+    pub gain: f64,
+    /// The present ranks in their new order, in runs: `0, 2, .. 14; 1, 3, .. 15`.
+    pub order: String,
+}
+
+impl From<Candidate> for Offered {
+    fn from(one: Candidate) -> Offered {
+        Offered {
+            name: one.name,
+            tiles: Some(one.tiles),
+            time_us: one.time_us,
+            latency_us: one.latency_us,
+            bandwidth_us: one.bandwidth_us,
+            rejected: one.rejected,
+        }
+    }
+}
+
+impl Report {
+    /// A report with the choice and who comes next; the rest is to be filled in. None if the first candidate has no price.
+    pub fn of_candidates(candidates: Vec<Offered>, engine: &'static str) -> Option<Report> {
+        let chosen = candidates.first()?;
+        let time_us = chosen.time_us?;
+        let second = candidates[1..].iter().find(|one| one.time_us.is_some() && one.rejected.is_none());
+        Some(Report {
+            machine: String::new(),
+            ranks: 0,
+            domains: 1,
+            collective: "",
+            bytes: 0,
+            dtype: None,
+            engine,
+            chosen: chosen.name.clone(),
+            time_us,
+            lower_bound_us: None,
+            bound_is_tight: None,
+            bound_cut: None,
+            bottleneck: String::new(),
+            planning_ms: None,
+            runner_up: second.map(|one| one.name.clone()),
+            margin: second.and_then(|one| Some(one.time_us? / time_us - 1.0)),
+            proof: None,
+            placement: None,
+            advice: None,
+            flips: Vec::new(),
+            candidates,
+            constants: Vec::new(),
+        })
+    }
+
+    /// What a job says of its choice among the transports of its hosts.
+    ///
+    /// # Errors
+    /// As [`explain`](super::explain).
+    pub fn of_job(context: &Context, collective: Collective, problem: Problem, bytes: u64) -> Result<Report> {
+        let Explanation { candidates, .. } = super::explain(context, problem, bytes)?;
+        let candidates: Vec<Offered> = candidates.into_iter().map(Offered::from).collect();
+        let chosen = &candidates[0];
+        let bottleneck = match (chosen.latency_us, chosen.bandwidth_us) {
+            (Some(latency), Some(bandwidth)) if latency < bandwidth => "bandwidth of the slowest transport",
+            _ => "latency of the slowest transport",
+        };
+        let report = Report::of_candidates(candidates, "unisono").expect("an explanation has a choice with a price");
+        Ok(Report {
+            machine: HOST.to_owned(),
+            ranks: problem.ranks,
+            domains: problem.layout.domains(problem.ranks),
+            collective: collective.name(),
+            bytes,
+            bottleneck: bottleneck.to_owned(),
+            constants: context.constants.with_sources(),
+            ..report
+        })
+    }
+
+    /// With the words for a proof.
+    pub fn proved(self, facts: &Facts) -> Report {
+        let proof = format!("{} hops, {} moves of all ranks, contributions and order proved", facts.hops, facts.moves);
+        Report { proof: Some(proof), ..self }
+    }
+}
