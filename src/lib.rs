@@ -23,6 +23,7 @@
 //! | handle failures | [`Error`], [`ErrorKind`], [`Communicator::abort`] |
 //! | know what was done before one | [`Communicator::recent_operations`], [`Communicator::write_record`], UNISONO_RECORD |
 //! | start a job | [`bootstrap`]: launchers, environment variables, what is protected and what is not |
+//! | know which transports were chosen | [`Communicator::describe`], UNISONO_EXPLAIN |
 //! | know why an algorithm runs | [`Communicator::explain`], [`select`] |
 //! | describe a machine | [`topology::machines`] by name, [`topology::file`] for any other |
 //! | know what is possible | [`topology::bound`](mod@topology::bound): lower bounds on any machine |

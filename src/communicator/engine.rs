@@ -44,6 +44,9 @@ const CONNECT_GRACE: Duration = Duration::from_secs(1);
 /// Calls of different shapes that stay prepared; the one that was not used for longest makes room.
 const PREPARED: usize = 256;
 
+/// Lists of counts that are kept for calls to come.
+const SPARE_COUNTS: usize = 16;
+
 pub struct Engine {
     pub rank: Rank,
     pub size: usize,
@@ -64,8 +67,8 @@ pub struct Engine {
     pub(super) scratch: Vec<u8>,
     scaled: Vec<u8>,
     queue: VecDeque<Queued>,
-    /// Lists of a started call that is over, for the next one.
-    pub spare_counts: Option<Counts>,
+    /// Lists of started calls that are over, for the next ones.
+    pub spare_counts: Vec<Counts>,
     pipes: Pipes,
     messages: Messages,
     descriptors: Vec<libc::pollfd>,
@@ -137,7 +140,7 @@ impl Engine {
             scratch: Vec::new(),
             scaled: Vec::new(),
             queue: VecDeque::new(),
-            spare_counts: None,
+            spare_counts: Vec::new(),
             pipes: Pipes::default(),
             messages: Messages::default(),
             descriptors: Vec::new(),

@@ -33,9 +33,9 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
-    fn by_tcp(rank: usize) -> Communicator {
+    fn by_tcp(test: &str, rank: usize) -> Communicator {
         let variables = [
-            ("UNISONO_JOB_ID", format!("unisono-test-connecting-{}", std::process::id())),
+            ("UNISONO_JOB_ID", format!("unisono-test-{test}-{}", std::process::id())),
             ("UNISONO_RANK", rank.to_string()),
             ("UNISONO_WORLD_SIZE", "2".to_owned()),
         ];
@@ -50,7 +50,7 @@ mod tests {
         let (started, has_started) = channel();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let mut communicator = by_tcp(0);
+                let mut communicator = by_tcp("calls", 0);
                 // A start that waited for this rank would wait until its timeout.
                 has_started.recv().unwrap();
                 let mut data = [1i32; 3];
@@ -59,12 +59,36 @@ mod tests {
             });
             scope.spawn(move || {
                 // The higher rank is the one that is dialled.
-                let mut communicator = by_tcp(1);
+                let mut communicator = by_tcp("calls", 1);
                 assert_eq!(communicator.transport(), Some(TransportKind::Tcp));
                 let mut handle = communicator.start_all_reduce(vec![2i32; 3], ReduceOp::Sum).unwrap();
                 assert!(!handle.poll_once(), "rank 0 has not called yet");
                 started.send(()).unwrap();
                 assert_eq!(handle.wait().unwrap(), [3; 3]);
+            });
+        });
+    }
+
+    #[test]
+    fn starting_a_message_does_not_wait_for_a_peer_to_connect() {
+        let (started, has_started) = channel();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut communicator = by_tcp("messages", 0);
+                has_started.recv().unwrap();
+                communicator.send(&[5i32; 3], 1).unwrap();
+                let mut data = [0u8; 2];
+                communicator.recv(&mut data, 1).unwrap();
+                assert_eq!(data, [8; 2]);
+            });
+            scope.spawn(move || {
+                let mut communicator = by_tcp("messages", 1);
+                let mut coming = communicator.start_recv(vec![0i32; 3], 0).unwrap();
+                let sent = communicator.start_send(vec![8u8; 2], 0).unwrap();
+                assert!(!coming.poll_once(), "rank 0 has not called yet");
+                started.send(()).unwrap();
+                assert_eq!(coming.wait().unwrap(), [5; 3]);
+                assert_eq!(sent.wait().unwrap(), [8; 2]);
             });
         });
     }

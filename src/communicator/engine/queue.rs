@@ -3,7 +3,7 @@
 use super::active::Active;
 use super::connecting::Connecting;
 use super::dial::Dial;
-use super::{CONNECT_GRACE, Engine};
+use super::{CONNECT_GRACE, Engine, SPARE_COUNTS};
 use crate::communicator::call::Call;
 use crate::communicator::started::ticket::Ticket;
 use crate::communicator::waiting::Waiting;
@@ -167,8 +167,8 @@ impl Engine {
 
     fn resolve_front(&mut self, result: Result<()>) {
         let front = self.queue.pop_front().expect("there is a front");
-        if !matches!(front.call.counts, Counts::Even(_)) {
-            self.spare_counts = Some(front.call.counts);
+        if !matches!(front.call.counts, Counts::Even(_)) && self.spare_counts.len() < SPARE_COUNTS {
+            self.spare_counts.push(front.call.counts);
         }
         front.ticket.resolve(result);
     }

@@ -106,6 +106,15 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_leaves_without_its_part_is_named() {
+        let [mut zero, one] = pair();
+        let coming = zero.start_recv(vec![0u8; 3], 1).unwrap();
+        drop(one);
+        let error = coming.wait().unwrap_err();
+        assert!(error.is_peer_lost() && error.message().contains("rank 1 has left"), "{error}");
+    }
+
+    #[test]
     fn a_mismatch_is_told_by_the_handle() {
         let [mut zero, mut one] = pair();
         std::thread::scope(|scope| {

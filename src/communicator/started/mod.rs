@@ -20,6 +20,7 @@ use super::collectives::{Ask, Buffers};
 use super::settings::Options;
 use super::{Communicator, With};
 use crate::error::Result;
+use crate::plan::chunk::Counts;
 use crate::types::Element;
 use buffer::Lent;
 use std::sync::Arc;
@@ -39,10 +40,11 @@ impl Communicator {
         let request = self.request(ask, buffers, options)?;
         let ticket = self.tickets.take();
         let timeout = options.timeout.unwrap_or(self.timeout);
+        let is_uneven = !matches!(request.call.counts, Counts::Even(_));
         let mut engine = self.shared.lock();
         // SAFETY: `request` has checked the lengths; the rest is the caller's.
         unsafe { engine.start(request.call, request.memory, timeout, ticket.clone())? };
-        let spare = engine.spare_counts.take();
+        let spare = if is_uneven { engine.spare_counts.pop() } else { None };
         drop(engine);
         if let Some(counts) = spare {
             self.take_back(counts);
