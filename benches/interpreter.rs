@@ -80,7 +80,7 @@ impl Team {
                 communicator.barrier().expect("all ranks come");
                 let start = Instant::now();
                 for _ in 0..calls {
-                    let options = Options { algorithm, ..Options::default() };
+                    let options = Options { algorithm: algorithm.map(Into::into), ..Options::default() };
                     communicator.with(options).all_reduce(&input, &mut output, ReduceOp::Sum).expect("all ranks come");
                 }
                 let time = start.elapsed();

@@ -55,8 +55,8 @@ impl ErrorKind {
 /// Any failure of this library: a full sentence, and its parts for programs.
 ///
 /// After a failed collective its output is unspecified and its input intact, unless it was in place. A communicator on which an
-/// error other than [`ErrorKind::InvalidArgument`] was returned is finished: every later call on it fails at once
-/// ([`Error::communicator_is_usable`]).
+/// error other than [`ErrorKind::InvalidArgument`] was returned is finished: every later call on it fails at once. Calls that
+/// all ranks refuse alike before anything has begun say so and leave it as it was ([`Error::communicator_is_usable`]).
 #[derive(Clone)]
 pub struct Error(Box<Parts>);
 
@@ -71,6 +71,7 @@ struct Parts {
     sequence: Option<u64>,
     step: Option<u32>,
     bytes: Option<u64>,
+    is_agreed: bool,
 }
 
 impl Error {
@@ -86,6 +87,7 @@ impl Error {
             sequence: None,
             step: None,
             bytes: None,
+            is_agreed: false,
         }))
     }
 
@@ -119,6 +121,12 @@ impl Error {
     pub fn at_step(mut self, step: u32, bytes: u64) -> Error {
         self.0.step = Some(step);
         self.0.bytes = Some(bytes);
+        self
+    }
+
+    /// All ranks refuse the call with this error before anything of it has begun, so that the communicator can go on.
+    pub(crate) fn agreed(mut self) -> Error {
+        self.0.is_agreed = true;
         self
     }
 
@@ -161,7 +169,7 @@ impl Error {
     }
     /// Whether the communicator can go on after this error.
     pub fn communicator_is_usable(&self) -> bool {
-        self.0.kind == ErrorKind::InvalidArgument
+        self.0.kind == ErrorKind::InvalidArgument || self.0.is_agreed
     }
 }
 

@@ -61,6 +61,7 @@ pub mod fuzzing;
 pub mod nccl;
 pub mod plan;
 pub mod reduce;
+pub mod room;
 pub mod select;
 mod size;
 pub mod topology;

@@ -53,11 +53,22 @@ const COUNTS: [usize; 3] = [2, 5000, 60_000];
 struct Buffers {
     input: Vec<f32>,
     output: Vec<f32>,
+    /// What handles own meanwhile.
+    owned: [Vec<f32>; 2],
+}
+
+impl Buffers {
+    /// Vectors of these lengths, without allocating. They go back when the operation is over.
+    fn lend(&mut self, lengths: [usize; 2]) -> [Vec<f32>; 2] {
+        let mut owned = std::mem::take(&mut self.owned);
+        owned.iter_mut().zip(lengths).for_each(|(vector, length)| vector.resize(length, 1.0));
+        owned
+    }
 }
 
 type Call = fn(&mut Communicator, &mut Buffers, usize) -> Result<()>;
 
-const CALLS: [(&str, Call); 13] = [
+const CALLS: [(&str, Call); 18] = [
     ("all_reduce", |it, buffers, n| it.all_reduce(&buffers.input[..n], &mut buffers.output[..n], ReduceOp::Sum)),
     ("all_reduce in place", |it, buffers, n| it.all_reduce_in_place(&mut buffers.output[..n], ReduceOp::Avg)),
     ("all_reduce scaled", |it, buffers, n| it.all_reduce_in_place(&mut buffers.output[..n], ReduceOp::PreMulSum(0.5))),
@@ -97,6 +108,33 @@ const CALLS: [(&str, Call); 13] = [
             group.recv(&mut to_self[..n], rank);
         })
     }),
+    ("all_reduce started", |it, buffers, n| {
+        let [first, second] = buffers.lend([n, 1]);
+        let first = it.start_all_reduce(first, ReduceOp::Sum)?;
+        let second = it.start_all_reduce(second, ReduceOp::Sum)?;
+        buffers.owned = [first.wait()?, second.wait()?];
+        Ok(())
+    }),
+    ("barrier started", |it, _, _| it.start_barrier()?.wait()),
+    ("all_to_all_v started", |it, buffers, n| {
+        let [input, output] = buffers.lend([RANKS * n; 2]);
+        let counts = [n as u64; RANKS];
+        let (input, output) = it.start_all_to_all_v(input, &counts, output, &counts)?.wait()?;
+        buffers.owned = [input, output];
+        Ok(())
+    }),
+    ("send and recv started", |it, buffers, n| {
+        let (rank, size) = (it.rank(), it.size());
+        let [out, back] = buffers.lend([n; 2]);
+        let sent = it.start_send(out, (rank + 1) % size)?;
+        let received = it.start_recv(back, (rank + size - 1) % size)?;
+        buffers.owned = [sent.wait()?, received.wait()?];
+        Ok(())
+    }),
+    ("all_reduce in a scope", |it, buffers, n| {
+        let output = &mut buffers.output[..n];
+        it.scope(|scope| scope.start_all_reduce(output, ReduceOp::Sum)?.wait())
+    }),
 ];
 
 /// Calls in a row of which none may allocate, and how often that is tried: where a call had to wait for long it looked around,
@@ -106,7 +144,8 @@ const TRIES: usize = 30;
 
 fn play_a_rank(communicator: &mut Communicator) {
     let length = RANKS * COUNTS[COUNTS.len() - 1];
-    let mut buffers = Buffers { input: vec![1.0; length], output: vec![0.0; length] };
+    let owned = [vec![1.0; length], vec![1.0; length]];
+    let mut buffers = Buffers { input: vec![1.0; length], output: vec![0.0; length], owned };
     for (name, call) in CALLS {
         for count in COUNTS {
             // The same again and again, and two in turn, so that neither is the last one.

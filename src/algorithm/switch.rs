@@ -72,7 +72,8 @@ impl Algorithm for Nvls {
         let (others, tiles) = (problem.ranks as u64 - 1, u64::from(problem.tiles));
         let stage =
             Stage { hops: 1, local_chunks: tiles, messages: tiles, through: Through::Switch, ..Stage::default() };
-        let fold = Stage { chunks_out: others * tiles, chunks_in: tiles, ..stage };
+        let asked = if problem.collective == Collective::AllReduce { FOLDERS.min(problem.tiles) } else { 1 };
+        let fold = Stage { chunks_out: others * tiles, chunks_in: tiles, asked, ..stage };
         let spread = Stage { chunks_out: tiles, chunks_in: others * tiles, ..stage };
         match problem.collective {
             _ if others == 0 => Vec::new(),
@@ -83,7 +84,7 @@ impl Algorithm for Nvls {
     }
 }
 
-/// Lanes that fold, each every other tile: while one waits for its first byte, the other's pass.
+/// Lanes that fold, each every other tile: the first byte comes a latency after it was asked for, for both at once.
 const FOLDERS: u32 = 2;
 
 /// One lane offers what others fold, [`FOLDERS`] fold tile after tile and spread it, and one takes what others spread: tiles are folded

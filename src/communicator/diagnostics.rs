@@ -1,5 +1,6 @@
 //! What a rank writes about itself beside its results: why an algorithm was chosen, and what was done before an error.
 
+use super::Communicator;
 use super::call::Call;
 use super::record;
 use super::settings::{flag, refuse};
@@ -15,7 +16,7 @@ use std::sync::Once;
 /// Chosen by UNISONO_EXPLAIN and UNISONO_RECORD; each rank may have its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics {
-    /// Rank 0 says on stderr why, for every new shape of call.
+    /// Rank 0 says on stderr which transports were chosen, and of every new shape of call what runs and why.
     pub explain: bool,
     /// Where the record of the last operations is written when the communicator fails.
     pub record: Option<PathBuf>,
@@ -38,15 +39,23 @@ impl Diagnostics {
             let (ranks, tiles) = (plan.problem.ranks, plan.problem.tiles);
             let pipelined = if tiles > 1 { format!(" in {tiles} tiles") } else { String::new() };
             let insisted = if call.algorithm.is_some() { ", which the call insists on" } else { "" };
-            let line = format!("unisono: {call} on {ranks} ranks: {}{pipelined}{insisted}\n", plan.algorithm);
+            let line = format!("{call} on {ranks} ranks: {}{pipelined}{insisted}", plan.algorithm);
             let report = match call.algorithm {
                 Some(_) => String::new(),
-                None => {
-                    report().map_or_else(|error| format!("{error}\n"), |one| one.proved(checked.facts()).to_string())
-                }
+                None => report()
+                    .map_or_else(|error| format!("\n{error}"), |one| format!("\n{}", one.proved(checked.facts()))),
             };
-            // Where stderr can't be written there is nobody to tell.
-            let _ = io::stderr().write_all((line + &report).as_bytes());
+            say(format!("{line}{report}").trim_end());
+        }
+    }
+
+    /// Which transports were chosen, in one line when a communicator is made.
+    pub fn tell(&self, rank: Rank, communicator: &Communicator) {
+        if rank == 0 {
+            tracing::info!("{communicator}");
+            if self.explain {
+                say(&communicator.to_string());
+            }
         }
     }
 
@@ -60,6 +69,11 @@ impl Diagnostics {
     }
 }
 
+fn say(text: &str) {
+    // Where stderr can't be written there is nobody to tell.
+    let _ = io::stderr().write_all(format!("unisono: {text}\n").as_bytes());
+}
+
 /// Says once per process which variables begin with `UNISONO_` and mean nothing: as a warning of `tracing`, or, where nobody
 /// listens to that, on stderr. There rank 0 speaks for the job, unless `unisono launch` has said it before.
 pub fn warn_of_unknown_variables(rank: Option<Rank>) {
@@ -70,8 +84,7 @@ pub fn warn_of_unknown_variables(rank: Option<Rank>) {
         for warning in warnings(names) {
             tracing::warn!("{warning}");
             if on_stderr {
-                // Where stderr can't be written there is nobody to tell.
-                let _ = io::stderr().write_all(format!("unisono: warning: {warning}\n").as_bytes());
+                say(&format!("warning: {warning}"));
             }
         }
     });

@@ -2,21 +2,25 @@
 
 mod active;
 mod connecting;
+mod dial;
 mod failure;
+mod messages;
+mod pipe;
+mod queue;
 mod transfers;
 
 use super::call::{Call, fingerprint};
 use super::diagnostics::Diagnostics;
 use super::prepared::Prepared;
 use super::settings::Patience;
-use super::ticket::Ticket;
+use super::started::ticket::Ticket;
 use super::waiting::Waiting;
 use crate::control::Control;
-use crate::control::recorder::Failed;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::exec::links::{Hope, Links};
 use crate::exec::run::{Memory, Runner, Standing};
 use crate::fork;
+use crate::plan::chunk::Counts;
 use crate::plan::lower::{self, Lowered};
 use crate::reduce::Kernel;
 use crate::select::report::Report;
@@ -25,12 +29,13 @@ use crate::topology::Layout;
 use crate::transport::arena::Bell;
 use crate::types::{Collective, LinkName, Rank, ReduceOp};
 use active::{Active, Agreement};
-use connecting::Connecting;
+use messages::Messages;
+use pipe::Pipes;
+use queue::Queued;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use transfers::Pipes;
 pub use transfers::Transfer;
 
 /// How much longer than an operation a connection for it may take: the operation's own timeout, which says more, comes first.
@@ -59,7 +64,10 @@ pub struct Engine {
     pub(super) scratch: Vec<u8>,
     scaled: Vec<u8>,
     queue: VecDeque<Queued>,
+    /// Lists of a started call that is over, for the next one.
+    pub spare_counts: Option<Counts>,
     pipes: Pipes,
+    messages: Messages,
     descriptors: Vec<libc::pollfd>,
 }
 
@@ -98,40 +106,6 @@ struct Scale {
     bytes: usize,
 }
 
-/// An operation that was started and waits its turn or runs.
-struct Queued {
-    call: Call,
-    memory: Memory,
-    timeout: Duration,
-    ticket: Arc<Ticket>,
-    stage: Stage,
-}
-
-impl Queued {
-    fn running(&self) -> Option<&Running> {
-        match &self.stage {
-            Stage::Running(running) => Some(running),
-            Stage::Queued | Stage::Connecting(_) => None,
-        }
-    }
-}
-
-/// How far an operation has come; only the front of the queue gets beyond the first.
-enum Stage {
-    Queued,
-    Connecting(Box<Connecting>),
-    Running(Running),
-}
-
-struct Running {
-    shape: usize,
-    sequence: u64,
-    waiting: Waiting,
-}
-
-// SAFETY: the addresses in `memory` are of buffers that the ticket keeps or the caller lends until the operation is over.
-unsafe impl Send for Queued {}
-
 impl Engine {
     pub fn new(
         rank: Rank,
@@ -163,7 +137,9 @@ impl Engine {
             scratch: Vec::new(),
             scaled: Vec::new(),
             queue: VecDeque::new(),
+            spare_counts: None,
             pipes: Pipes::default(),
+            messages: Messages::default(),
             descriptors: Vec::new(),
         }
     }
@@ -177,6 +153,13 @@ impl Engine {
         while !self.queue.is_empty() {
             self.wait_for_front()?;
         }
+        if self.has_started() {
+            // Peers may need messages of this rank before they come to this call.
+            let ticket = Arc::<Ticket>::default();
+            // SAFETY: the caller's: this returns when the ticket is done.
+            unsafe { self.start(call.clone(), memory, timeout, ticket.clone())? };
+            return self.wait_for(&ticket);
+        }
         let shape = self.prepare(call, timeout)?;
         // SAFETY: the caller's.
         let sequence = unsafe { self.begin(shape, memory) };
@@ -189,7 +172,7 @@ impl Engine {
     /// `memory` must be as [`Runner::begin`] wants it until the ticket is done.
     pub unsafe fn start(&mut self, call: Call, memory: Memory, timeout: Duration, ticket: Arc<Ticket>) -> Result<()> {
         self.guard()?;
-        self.queue.push_back(Queued { call, memory, timeout, ticket, stage: Stage::Queued });
+        self.queue.push_back(Queued::new(call, memory, timeout, ticket));
         self.drive();
         Ok(())
     }
@@ -339,156 +322,6 @@ impl Engine {
         }
         waiting.look_around(control, sequence, || active.standing(links))?;
         waiting.rest(&mut active, links, patience, bell.as_ref(), descriptors)
-    }
-
-    /// Lets the front of the queue go as far as it can; true while operations are left.
-    pub fn drive(&mut self) -> bool {
-        while let Some(front) = self.queue.front_mut() {
-            let stage = std::mem::replace(&mut front.stage, Stage::Queued);
-            match self.advance(stage) {
-                Ok(None) => self.resolve_front(Ok(())),
-                Ok(Some(stage)) => {
-                    self.queue[0].stage = stage;
-                    return true;
-                }
-                Err(error) => self.resolve_front(Err(error)),
-            }
-        }
-        false
-    }
-
-    /// Moves the front of the queue on from its stage; None when it is done.
-    fn advance(&mut self, stage: Stage) -> Result<Option<Stage>> {
-        let stage = match stage {
-            Stage::Queued => self.open_front()?,
-            Stage::Connecting(connecting) => self.connect_front(connecting)?,
-            Stage::Running(running) => Stage::Running(running),
-        };
-        match stage {
-            Stage::Running(running) => Ok(self.step(running)?.map(Stage::Running)),
-            Stage::Queued | Stage::Connecting(_) => Ok(Some(stage)),
-        }
-    }
-
-    /// Begins the front of the queue, or to connect to the peers that it needs for the first time.
-    fn open_front(&mut self) -> Result<Stage> {
-        self.guard()?;
-        let Queued { ref call, timeout, .. } = self.queue[0];
-        let waiting = Waiting::new(timeout, &self.control);
-        if let Some(index) = self.shapes.find(call) {
-            return Ok(self.begin_front(index, waiting));
-        }
-        let call = call.clone();
-        let connecting = self.draft(&call).and_then(|draft| {
-            let missing = self.links.unconnected(draft.links());
-            let deadline = self.control.clock.now() + timeout + CONNECT_GRACE;
-            let (connect, control) = (self.links.connector(), self.control.clone());
-            Connecting::begin(draft, waiting, missing, connect, control, deadline)
-        });
-        match connecting {
-            Ok(connecting) => self.connect_front(Box::new(connecting)),
-            Err(error) => Err(self.fail_before(&call, error)),
-        }
-    }
-
-    fn connect_front(&mut self, mut connecting: Box<Connecting>) -> Result<Stage> {
-        let Engine { links, control, sequence, .. } = self;
-        let connected = match control.failure() {
-            Some(failure) => Err(failure),
-            None => connecting.poll(links, control, *sequence + 1),
-        };
-        let call = self.queue[0].call.clone();
-        let Connecting { draft, waiting, .. } = match connected {
-            Ok(true) => *connecting,
-            Ok(false) => return Ok(Stage::Connecting(connecting)),
-            Err(error) => return Err(self.fail_before(&call, error)),
-        };
-        // All connections are there: nothing is left to wait for.
-        let hope = Hope { deadline: self.control.clock.now(), hopeless: &|_| None };
-        let shape = self.finish_draft(draft, &hope).map_err(|error| self.fail_before(&call, error))?;
-        let index = self.keep(&call, shape);
-        Ok(self.begin_front(index, waiting))
-    }
-
-    fn begin_front(&mut self, shape: usize, waiting: Waiting) -> Stage {
-        let memory = self.queue[0].memory;
-        // SAFETY: whoever started the operation vouched for its memory.
-        let sequence = unsafe { self.begin(shape, memory) };
-        Stage::Running(Running { shape, sequence, waiting })
-    }
-
-    /// Polls a running operation; None when it is done.
-    fn step(&mut self, mut running: Running) -> Result<Option<Running>> {
-        let Running { shape, sequence, .. } = running;
-        let Engine { shapes, agreement, links, control, .. } = self;
-        let mut active = Active { agreement: agreement.as_mut(), runner: &mut shapes[shape].runner };
-        let outcome = match active.poll(links) {
-            Ok(true) => {
-                control.recorder.finish(sequence);
-                return Ok(None);
-            }
-            Ok(false) if control.has_failed() => Err(Error::new(ErrorKind::Aborted, "the communicator has failed")),
-            Ok(false) => running.waiting.look_around(control, sequence, || active.standing(links)),
-            Err(error) => Err(error),
-        };
-        match outcome {
-            Ok(()) => Ok(Some(running)),
-            Err(error) => Err(self.end_in_error(shape, sequence, error)),
-        }
-    }
-
-    fn resolve_front(&mut self, result: Result<()>) {
-        let front = self.queue.pop_front().expect("there is a front");
-        front.ticket.resolve(result);
-    }
-
-    /// Rests for a moment, or until something comes, while an operation runs.
-    pub fn rest(&mut self) {
-        let Engine { shapes, agreement, links, patience, bell, descriptors, queue, .. } = self;
-        match queue.front_mut().map(|front| &mut front.stage) {
-            Some(Stage::Running(Running { shape, waiting, .. })) => {
-                // An error shows again at the next poll, which reports it.
-                let mut active = Active { agreement: agreement.as_mut(), runner: &mut shapes[*shape].runner };
-                let _ = waiting.rest(&mut active, links, patience, bell.as_ref(), descriptors);
-            }
-            Some(Stage::Connecting(connecting)) => connecting.rest(),
-            Some(Stage::Queued) | None => {}
-        }
-    }
-
-    fn wait_for_front(&mut self) -> Result<()> {
-        let ticket = self.queue.front().expect("there is a front").ticket.clone();
-        while !ticket.is_done() {
-            self.drive();
-            if !ticket.is_done() {
-                self.rest();
-            }
-        }
-        self.guard()
-    }
-
-    /// Ends everything that runs: the communicator is given up. Never blocks but for a peer that is reading a piece now.
-    pub fn shut_down(&mut self) {
-        if !self.queue.is_empty() {
-            let gone = Error::new(
-                ErrorKind::Aborted,
-                format!("rank {} dropped its communicator with operations in flight", self.rank),
-            );
-            self.control
-                .fail(gone.with_peer(self.rank).remedy("wait for every operation before the communicator is dropped"));
-            if let Some(&Running { shape, sequence, .. }) = self.queue[0].running() {
-                let (mut active, links) = self.active(shape);
-                active.cancel(links);
-                let Standing { step, bytes, .. } = active.standing(links);
-                self.control.recorder.fail(sequence, Failed { step, bytes });
-            }
-            while !self.queue.is_empty() {
-                let error = self.failure();
-                self.resolve_front(Err(error));
-            }
-        }
-        self.links.hang_up();
-        self.control.leave();
     }
 }
 

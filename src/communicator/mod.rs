@@ -1,58 +1,64 @@
 //! The public face: a communicator and its collectives.
 //!
 //! Every collective comes in these forms: a blocking method on [`Communicator`], the same under [`Options`] through
-//! [`Communicator::with`], and for the common ones a `start_` method that returns a [`Handle`].
+//! [`Communicator::with`], and a `start_` method that returns a [`Handle`], or in a [`Scope`] takes borrowed buffers.
 
 mod call;
 mod collectives;
 mod create;
 mod diagnostics;
 mod engine;
-mod handle;
 mod point_to_point;
 mod prepared;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 mod record;
-mod scope;
 mod settings;
+mod shared;
 #[cfg(test)]
 mod simulation;
 mod split;
-mod ticket;
+mod started;
 mod waiting;
 mod window;
 
 pub use collectives::With;
 pub use create::Builder;
-pub use handle::{Handle, StableBuffer};
 pub use point_to_point::Group;
-pub use scope::{Scope, ScopedHandle};
 pub use settings::{DEFAULT_TIMEOUT, Options, Progress};
+pub use started::{Handle, Scope, ScopedHandle, StableBuffer};
 pub use window::Window;
 
 use crate::control::Control;
 use crate::control::recorder::RecordedOperation;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork;
 use crate::plan::Problem;
 use crate::select::report::Report;
 use crate::select::{self, Context, Explanation};
 use crate::topology::Layout;
-use crate::transport::arena::Bell;
 use crate::types::{Collective, DType, Rank, TransportKind};
 use create::Origin;
 use diagnostics::Diagnostics;
-use engine::{Engine, Transfer};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError, Weak};
+use engine::Transfer;
+use shared::Shared;
+use started::ticket::{Ticket, Tickets};
+use std::fmt;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// A group of ranks that make the same calls in the same order.
 ///
 /// Starting an operation takes `&mut self`, because order matters: operations run one after the other in the order in which
 /// they were started, which must be the same on all ranks. A thread that wants an order of its own takes a
-/// [`Communicator::duplicate`]. Blocking calls block at most until the communicator's timeout (300 s unless set). After any error but
+/// [`Communicator::duplicate`].
+///
+/// A call returns when this rank's part of it is done, which may be before other ranks have begun theirs. Who only sends, such as the
+/// root of many small broadcasts, runs ahead until the link is full: among ranks of a host after 8 to 32 messages, over tcp when the
+/// kernel takes no more bytes of the connection (by net.ipv4.tcp_wmem and tcp_rmem, often 4 MiB and 6 MiB; each message has 32 bytes
+/// besides its own). Only then does it notice that the receiver is stopped; a [`Communicator::barrier`] now and then
+/// keeps all close, and [`Builder::strict`] closer.
+///
+/// Blocking calls block at most until the communicator's timeout (300 s unless set). After any error but
 /// [`ErrorKind::InvalidArgument`] the communicator is finished on all ranks, and can only be dropped.
 ///
 /// ```
@@ -76,10 +82,14 @@ pub struct Communicator {
     timeout: Duration,
     progress: Progress,
     transports: Vec<Option<TransportKind>>,
+    /// How many pairs of ranks use each transport.
+    pairs: [(TransportKind, usize); TransportKind::ALL.len()],
     shared_bytes: usize,
     context: Arc<Context>,
     /// Which ranks share a host.
     layout: Layout,
+    /// Ranks on this host.
+    local_ranks: usize,
     diagnostics: Diagnostics,
     control: Arc<Control>,
     shared: Arc<Shared>,
@@ -87,77 +97,11 @@ pub struct Communicator {
     /// Memory of the last group and of the last uneven call, for the next ones.
     transfers: Vec<Transfer>,
     counts: [Vec<u64>; 2],
+    tickets: Tickets,
+    /// Memory of the last scope, for the next one.
+    scoped: Vec<Arc<Ticket>>,
     /// Communicators split off and windows allocated so far: equal on all ranks, so that both get equal names.
     children: u64,
-}
-
-/// How often, and how long each time, the progress thread steps back for callers that wait for the engine.
-const COURTESIES: u32 = 20;
-const COURTESY: Duration = Duration::from_micros(100);
-
-/// What a communicator shares with its handles and its progress thread.
-pub(crate) struct Shared {
-    engine: Mutex<Engine>,
-    /// Operations are queued, or the communicator was dropped: wakes the progress thread.
-    work: Condvar,
-    /// Rung to make a sleeping progress thread give the engine back.
-    bell: Option<Bell>,
-    /// Threads that want the engine and do not have it yet.
-    callers: AtomicUsize,
-    /// Of the process that made it.
-    generation: u32,
-    rank: Rank,
-}
-
-impl Shared {
-    /// Refuses a forked child, whose copy of the lock may be held for ever. To be asked before [`Shared::lock`].
-    fn check_process(&self) -> Result<()> {
-        if self.generation == fork::generation() {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Forked,
-            format!(
-                "this communicator belongs to a parent process and can't be used in its forked child {}",
-                std::process::id()
-            ),
-        )
-        .on_rank(self.rank)
-        .remedy("make a communicator of its own in the child"))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Engine> {
-        // A panic under this lock is our own mistake; what the engine holds stays sound, and other handles must still be able
-        // to finish or fail.
-        self.callers.fetch_add(1, Ordering::Relaxed);
-        if let Some(bell) = &self.bell {
-            bell.ring();
-        }
-        let engine = self.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.callers.fetch_sub(1, Ordering::Relaxed);
-        engine
-    }
-
-    /// The engine, unless another thread has it: that one moves operations on.
-    fn try_lock(&self) -> Option<MutexGuard<'_, Engine>> {
-        match self.engine.try_lock() {
-            Ok(engine) => Some(engine),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    /// As [`Shared::lock`], for the progress thread: callers go first. It holds the engine while it sleeps and asks for it again
-    /// at once, so that callers whom the lock's release has to wake first would come too late every time.
-    fn lock_after_callers(&self) -> MutexGuard<'_, Engine> {
-        for _ in 0..COURTESIES {
-            if self.callers.load(Ordering::Relaxed) == 0 {
-                break;
-            }
-            std::thread::sleep(COURTESY);
-        }
-        self.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
 }
 
 impl Communicator {
@@ -181,7 +125,8 @@ impl Communicator {
     /// A world of `ranks` threads of this process: one communicator for each, to be moved to its thread.
     ///
     /// # Errors
-    /// `InvalidArgument` for 0 ranks, `Resource` where there is no memory.
+    /// `InvalidArgument` for 0 ranks, `Resource` where there is no memory: the communicators alone take about 64 bytes for every two
+    /// ranks, 1.6 GB for 5,000 of them.
     ///
     /// ```
     /// # use unisono::Communicator;
@@ -247,28 +192,18 @@ impl Communicator {
         kinds.all(|kind| *kind == first).then_some(first)
     }
 
-    /// One line: ranks, what transports were chosen, how much memory is shared.
+    /// One line: how many pairs of ranks use each transport, how much memory this rank's host shares for them. With UNISONO_EXPLAIN=1
+    /// rank 0 prints it to stderr when the communicator is made; also what [`std::fmt::Display`] prints.
     ///
     /// ```
     /// # use unisono::Communicator;
     /// let ranks = Communicator::local(4)?;
-    /// assert!(ranks[0].describe().contains("rank 0 of 4, 3 by memory"));
+    /// assert!(ranks[0].describe().starts_with("world of 4 ranks: 6 pairs by memory, "));
+    /// assert!(Communicator::local(1)?[0].to_string().starts_with("world of 1 rank, "));
     /// # Ok::<(), unisono::Error>(())
     /// ```
     pub fn describe(&self) -> String {
-        let mut line =
-            format!("communicator {:016x}: rank {} of {}", self.control.communicator(), self.rank, self.size);
-        for kind in TransportKind::ALL {
-            let peers = self.transports.iter().flatten().filter(|one| **one == kind).count();
-            if peers > 0 {
-                line.push_str(&format!(", {peers} by {kind}"));
-            }
-        }
-        if self.shared_bytes > 0 {
-            line.push_str(&format!(", at most {:.1} MiB shared", self.shared_bytes as f64 / f64::from(1 << 20)));
-        }
-        line.push_str(&format!(", timeout {:?}", self.timeout));
-        line
+        self.to_string()
     }
 
     /// Why a call of this many bytes (nccl-tests convention) runs the algorithm that it runs: the same prices and the same
@@ -389,9 +324,29 @@ impl Drop for Communicator {
     }
 }
 
-impl std::fmt::Debug for Communicator {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.describe())
+impl fmt::Display for Communicator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.control.communicator() {
+            create::WORLD => write!(f, "world of ")?,
+            part => write!(f, "communicator {part:016x} of ")?,
+        }
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        write!(f, "{} rank{}", self.size, plural(self.size))?;
+        let chosen = self.pairs.iter().filter(|(_, pairs)| *pairs > 0);
+        for (index, (kind, pairs)) in chosen.enumerate() {
+            let before = if index == 0 { ":" } else { "," };
+            write!(f, "{before} {pairs} pair{} by {kind}", plural(*pairs))?;
+        }
+        if self.shared_bytes > 0 {
+            write!(f, ", at most {:.1} MiB shared", self.shared_bytes as f64 / f64::from(1 << 20))?;
+        }
+        write!(f, ", timeout {:?}", self.timeout)
+    }
+}
+
+impl fmt::Debug for Communicator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rank {} in {self}", self.rank)
     }
 }
 

@@ -4,11 +4,13 @@
 //! arrive in the order in which they were sent.
 
 use super::engine::Transfer;
+use super::started::ticket::Ticket;
 use super::{Communicator, Options, With};
 use crate::control::recorder::{Direction, Message};
 use crate::error::Result;
 use crate::types::{Element, Rank};
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// Sends and receives that run side by side: see [`Communicator::group`].
 pub struct Group<'a> {
@@ -140,20 +142,47 @@ impl With<'_> {
 
     pub fn group<'a>(self, fill: impl FnOnce(&mut Group<'a>)) -> Result<()> {
         let With { communicator, options } = self;
-        // The list is used again, so that calls that repeat allocate nothing.
-        let mut group = Group { transfers: std::mem::take(&mut communicator.transfers), marker: PhantomData };
-        fill(&mut group);
-        communicator.shared.check_process()?;
-        if let Some(name) = options.algorithm {
-            return Err(communicator.invalid(format!("messages between two ranks take no algorithm, so not {name}")));
-        }
-        let mut transfers = group.transfers;
-        communicator.keep_to_peers(&mut transfers)?;
+        let mut transfers = communicator.transfers(&options, fill)?;
         let timeout = options.timeout.unwrap_or(communicator.timeout);
-        communicator.shared.lock().transfer(&mut transfers, timeout)?;
+        // SAFETY: the group has borrowed the memory for longer than this call, which blocks until nobody uses it.
+        unsafe { communicator.shared.lock().transfer(&mut transfers, timeout)? };
         transfers.clear();
         communicator.transfers = transfers;
         Ok(())
+    }
+}
+
+impl Communicator {
+    /// What of a group goes to peers; what stays on this rank is done.
+    fn transfers<'a>(&mut self, options: &Options, fill: impl FnOnce(&mut Group<'a>)) -> Result<Vec<Transfer>> {
+        // The list is used again, so that calls that repeat allocate nothing.
+        let mut group = Group { transfers: std::mem::take(&mut self.transfers), marker: PhantomData };
+        fill(&mut group);
+        self.shared.check_process()?;
+        if let Some(name) = &options.algorithm {
+            return Err(self.invalid(format!("messages between two ranks take no algorithm, so not {name}")));
+        }
+        let mut transfers = group.transfers;
+        self.keep_to_peers(&mut transfers)?;
+        Ok(transfers)
+    }
+
+    /// Starts the messages of a group.
+    ///
+    /// # Safety
+    /// As `Communicator::start` for calls: what the group borrows must be left alone until the ticket is done.
+    pub(super) unsafe fn start_group<'a>(
+        &mut self,
+        options: &Options,
+        fill: impl FnOnce(&mut Group<'a>),
+    ) -> Result<Arc<Ticket>> {
+        let transfers = self.transfers(options, fill)?;
+        let ticket = self.tickets.take();
+        let timeout = options.timeout.unwrap_or(self.timeout);
+        // SAFETY: the caller's.
+        self.transfers = unsafe { self.shared.lock().start_transfers(transfers, timeout, ticket.clone())? };
+        self.shared.work.notify_one();
+        Ok(ticket)
     }
 }
 

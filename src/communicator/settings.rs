@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::select::rules::Rules;
 use crate::size;
 use crate::types::TransportKind;
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// Who moves operations on that were started and not waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Progress {
-    /// The caller, inside calls, polls and waits. A task that awaits an operation is polled all the time.
+    /// The caller, inside calls, polls and waits. A task that awaits an operation is polled again and again, with rests of up to a
+    /// millisecond on its thread.
     #[default]
     Caller,
     /// A thread of the communicator's own, which also wakes futures.
@@ -28,13 +30,34 @@ const MOST_FILE_BYTES: u64 = 1 << 20;
 /// What rank 0 tells the others when they meet has room for so much: about 400 rules.
 const MOST_RULES_BYTES: usize = 48 << 10;
 
-/// What one call asks for beside its arguments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What one call asks for beside its arguments; for [`Communicator::with`](crate::Communicator::with).
+///
+/// ```
+/// use std::time::Duration;
+/// use unisono::Options;
+///
+/// let from_a_file: String = "ring".to_owned();
+/// let options = Options::default().timeout(Duration::from_secs(20)).algorithm(from_a_file);
+/// assert_eq!(options, Options { algorithm: Some("ring".into()), timeout: Some(Duration::from_secs(20)) });
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Instead of the communicator's.
     pub timeout: Option<Duration>,
     /// An algorithm by its name in the registry, instead of the selection's; equal on all ranks.
-    pub algorithm: Option<&'static str>,
+    pub algorithm: Option<Cow<'static, str>>,
+}
+
+impl Options {
+    /// How long the call may take.
+    pub fn timeout(self, timeout: Duration) -> Options {
+        Options { timeout: Some(timeout), ..self }
+    }
+
+    /// The algorithm that it runs. A name that there is not makes the call an error that offers the nearest.
+    pub fn algorithm(self, name: impl Into<Cow<'static, str>>) -> Options {
+        Options { algorithm: Some(name.into()), ..self }
+    }
 }
 
 /// What a communicator is made with.
@@ -200,6 +223,10 @@ impl Patience {
         } else {
             Patience { spins: 4, yields: 100, longest_sleep }
         }
+    }
+
+    pub fn with_sleep_of_at_most(self, longest: Duration) -> Patience {
+        Patience { longest_sleep: self.longest_sleep.min(longest), ..self }
     }
 }
 

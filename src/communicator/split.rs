@@ -5,10 +5,14 @@ use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::types::Rank;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 impl Communicator {
     /// Splits the ranks: those that give the same `color` form a new communicator, ordered by `key`, then by rank. Collective:
     /// all ranks call it; with `None` a rank takes part and gets nothing. Blocks.
+    ///
+    /// The new communicator chooses algorithms by the transports and hosts of its own ranks. Windows stay with the communicator that
+    /// allocated them: to the new one they are ordinary memory.
     ///
     /// # Errors
     /// As [`Communicator::all_reduce`]; `Resource` where shared memory or descriptors run out.
@@ -42,7 +46,10 @@ impl Communicator {
             ..Settings::default()
         };
         let id = self.child_id(u64::from(color));
-        let made = self.origin.make(id, rank, &members, self.context.clone(), &settings);
+        // Prices are those of the ranks that are left: of their transports, and of how many share a host.
+        let (algorithm, rules) = (self.context.algorithm.clone(), self.context.rules.clone());
+        let context = Arc::new(self.origin.context(&members, algorithm, rules, self.context.strict));
+        let made = self.origin.make(id, rank, &members, context, &settings);
         // The others may be waiting for this rank in the new communicator; they learn of the failure from the old one.
         made.map(Some).map_err(|error: Error| self.control.fail(error).on_rank(self.rank))
     }
@@ -71,5 +78,30 @@ impl Communicator {
         let mut hasher = DefaultHasher::new();
         (self.control.communicator(), self.children, part).hash(&mut hasher);
         hasher.finish() >> 1 | 1 << 62
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::host::Constants;
+    use crate::types::TransportKind;
+
+    #[test]
+    fn a_child_has_the_prices_of_its_own_ranks() {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let size = processors + 1;
+        let of = |ranks| Constants::of(TransportKind::Memory, ranks, processors);
+        assert_ne!(of(1), of(size), "ranks that outnumber processors cost more");
+        std::thread::scope(|threads| {
+            for mut communicator in Communicator::local(size).unwrap() {
+                threads.spawn(move || {
+                    assert_eq!(communicator.context.constants, of(size));
+                    let alone = communicator.split(Some(communicator.rank() as u32), 0).unwrap().unwrap();
+                    assert_eq!(alone.context.constants, of(1));
+                    assert_eq!(communicator.duplicate().unwrap().context.constants, of(size));
+                });
+            }
+        });
     }
 }

@@ -301,6 +301,8 @@ pub struct Stage {
     pub pipelined: bool,
     /// Who folds and copies what stays in the domain.
     pub through: Through,
+    /// Of a fold in a switch: how many tiles are asked for at a time. What is asked for comes a latency later; 0 for what is sent unasked.
+    pub asked: u32,
 }
 
 /// Short hands for algorithms.

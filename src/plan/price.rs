@@ -157,9 +157,9 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
             };
             fill_ns += f64::from(hops) * inside_ns + f64::from(crossing_hops) * crossing_ns;
         }
-        if stage.through == Through::Switch && stage.chunks_out > stage.chunks_in {
-            // A fold is asked for: two tiles at a time wait for their first byte, and what the bytes of the other don't fill is lost.
-            turn_inside_ns += ((one.latency_ns - one.bytes_ns() / f64::from(tiles)) / 2.0).max(0.0);
+        if stage.asked > 0 {
+            // Those that are asked for at a time come at the same time, and so does the wait for the first byte of the next.
+            turn_inside_ns += one.latency_ns / f64::from(stage.asked);
         }
         if !stage.pipelined && stage.crossing_hops == 0 {
             turn_inside_ns += f64::from(stage.hops.saturating_sub(1)) * latency(&ports.inside);
@@ -172,7 +172,8 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
         total.crossing_ns += one.crossing_ns;
         total.local_ns += one.local_ns;
     }
-    let overlap = if stages.len() > 1 { 1.0 - 1.0 / f64::from(tiles) } else { 0.0 };
+    let at_a_time = stages.iter().map(|stage| stage.asked).max().unwrap_or(0).max(1);
+    let overlap = if stages.len() > 1 { 1.0 - f64::from(at_a_time.min(tiles)) / f64::from(tiles) } else { 0.0 };
     let in_turn = Sums {
         out_ns: total.out_ns + turn_inside_ns * f64::from(tiles),
         in_ns: total.in_ns + turn_inside_ns * f64::from(tiles),

@@ -1,8 +1,8 @@
 //! The memory that the ranks of one host share for one communicator: bells, a directory of rings, the rings.
 //!
-//! Layout: a page of header (the allocator's counter), a line per rank with its bell, a word per (from, to, channel) that says
+//! Layout: a page of header (the allocator's state), a line per rank with its bell, a word per (from, to, channel) that says
 //! where the ring lies, then rings in the order of their first use. A ring is made by its sender when it first sends, so
-//! memory is taken by the pairs that talk, not by all pairs.
+//! memory is taken by the pairs that talk, not by all pairs. Large rings leave room for small ones of all that may still come.
 
 use super::flow;
 use super::memory::Mapping;
@@ -16,6 +16,20 @@ use std::time::Duration;
 pub const CHANNELS: u16 = 8;
 const PAGE: usize = 4096;
 const LINE: usize = 64;
+
+/// Rings that a rank may need besides one to every peer for plans and one for send and receive: those of plans that use further
+/// channels, which have few peers each. Their number, over all plans and roots, is below this (see the tests).
+const FURTHER_RINGS: usize = 64;
+
+/// The least memory among processes: enough for large rings between few of them.
+const LEAST_RING_BYTES: usize = 24 << 20;
+
+/// The most memory among threads: worlds of some thousands can't have a ring between any two.
+const MOST_THREAD_BYTES: usize = 16 << 30;
+
+/// Of the word that the allocator counts in: bytes taken, in units of a ring's alignment; above them the rings made.
+const UNIT: u64 = 256;
+const UNIT_BITS: u32 = 36;
 
 /// How the ranks of an arena reach each other's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +51,20 @@ pub struct Arena {
 impl Arena {
     /// Bytes that an arena of these ranks takes at most; pages that no pair uses stay untouched.
     pub fn default_bytes(ranks: usize, reach: Reach) -> usize {
-        let pairs = ranks * ranks.saturating_sub(1);
+        let [large, small] = Arena::classes(ranks, reach, 0);
+        let all = Arena::most_rings(ranks).saturating_mul(small.total());
         let rings = match reach {
-            Reach::Threads => {
-                let rings = pairs.saturating_mul(usize::from(CHANNELS));
-                rings.saturating_mul(Arena::classes(ranks, reach, usize::MAX)[0].total()).min(4 << 30)
-            }
-            Reach::Processes => (24 << 20).max(pairs * 2 * (8 << 10)),
+            Reach::Threads => all.min(MOST_THREAD_BYTES),
+            // A small ring for everything, and between any two a large one for the plans.
+            Reach::Processes => LEAST_RING_BYTES.max(all.saturating_add(pairs(ranks).saturating_mul(large.total()))),
         };
         Arena::rings_offset(ranks) + rings
+    }
+
+    /// Rings that these ranks make at most, whatever they call.
+    fn most_rings(ranks: usize) -> usize {
+        let further = (ranks * FURTHER_RINGS).min(pairs(ranks) * (usize::from(CHANNELS) - 2));
+        2 * pairs(ranks) + further
     }
 
     /// Memory among the threads of this process.
@@ -62,9 +81,9 @@ impl Arena {
     fn new(memory: Mapping, ranks: usize, reach: Reach) -> Result<Arc<Arena>> {
         let rings = memory.len().saturating_sub(Arena::rings_offset(ranks));
         let classes = Arena::classes(ranks, reach, rings);
-        let pairs = ranks * ranks.saturating_sub(1);
-        if rings < pairs.min(ranks * 8) * classes[1].total() {
-            let least = Arena::rings_offset(ranks) + pairs.min(ranks * 8) * classes[1].total();
+        let fewest = pairs(ranks).min(ranks * 8);
+        if rings < fewest * classes[1].total() {
+            let least = Arena::rings_offset(ranks) + fewest * classes[1].total();
             return Err(Error::new(
                 ErrorKind::Resource,
                 format!("{} bytes of shared memory are too few for {ranks} ranks on a host", memory.len()),
@@ -77,7 +96,6 @@ impl Arena {
 
     /// Ring sizes that every rank computes alike from what all know.
     fn classes(ranks: usize, reach: Reach, ring_bytes: usize) -> [Dimensions; 2] {
-        let pairs = (ranks * ranks.saturating_sub(1)).max(1);
         match reach {
             Reach::Threads => {
                 let cells = if ranks <= 64 { 32 } else { 8 };
@@ -85,7 +103,7 @@ impl Arena {
             }
             Reach::Processes => {
                 // Half of the memory for the rings of channel 0 if every pair talks, the rest for other channels.
-                let budget = ring_bytes / 2 / pairs;
+                let budget = ring_bytes / 2 / pairs(ranks).max(1);
                 let mut bytes = 1 << 20;
                 while bytes > 4096 && bytes + 16 * 1024 > budget {
                     bytes /= 2;
@@ -129,7 +147,7 @@ impl Arena {
         if let Some(found) = self.ring_for_receiving(from, to, channel) {
             return Some(found);
         }
-        let (offset, class) = (0..2).find_map(|class| Some((self.allocate(self.classes[class].total())?, class)))?;
+        let (offset, class) = (0..2).find_map(|class| Some((self.allocate(class)?, class)))?;
         self.directory(from, to, channel).store(offset | class as u64, Ordering::Release);
         self.ring_for_receiving(from, to, channel)
     }
@@ -145,19 +163,24 @@ impl Arena {
         Some((unsafe { self.memory.address().add(offset) }, class))
     }
 
-    fn allocate(&self, bytes: usize) -> Option<u64> {
+    fn allocate(&self, class: usize) -> Option<u64> {
         let start = Arena::rings_offset(self.ranks) as u64;
-        let bytes = bytes.next_multiple_of(256) as u64;
-        let taken = self.allocated();
-        let mut used = taken.load(Ordering::Relaxed);
+        let all = (self.memory.len() as u64 - start) / UNIT;
+        let units = |class: usize| (self.classes[class].total() as u64).div_ceil(UNIT);
+        let state = self.allocated();
+        let mut before = state.load(Ordering::Relaxed);
         loop {
-            let end = used.checked_add(bytes)?;
-            if start + end > self.memory.len() as u64 {
+            let (rings, used) = (before >> UNIT_BITS, before & ((1 << UNIT_BITS) - 1));
+            // Where there is too little for all rings, large ones take half at most.
+            let to_come = (Arena::most_rings(self.ranks) as u64).saturating_sub(rings + 1) * units(1);
+            let spared = if class == 0 { to_come.min(all / 2) } else { 0 };
+            if used + units(class) + spared > all {
                 return None;
             }
-            match taken.compare_exchange_weak(used, end, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(start + used),
-                Err(now) => used = now,
+            let after = (rings + 1) << UNIT_BITS | (used + units(class));
+            match state.compare_exchange_weak(before, after, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(start + used * UNIT),
+                Err(now) => before = now,
             }
         }
     }
@@ -168,6 +191,11 @@ impl Arena {
         let word = unsafe { self.memory.address().add(PAGE + rank * LINE).cast::<u32>() };
         Bell { word, arena: self.clone() }
     }
+}
+
+/// Ordered pairs of different ranks.
+fn pairs(ranks: usize) -> usize {
+    ranks * ranks.saturating_sub(1)
 }
 
 /// Where a rank sleeps, and how its peers wake it.
@@ -244,4 +272,100 @@ fn membarrier() -> bool {
     ring::full_fence();
     // SAFETY: the call takes no pointers.
     register_for_membarrier() && unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_GLOBAL_EXPEDITED, 0) } == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algorithm::registry;
+    use crate::plan::{Operand, Problem, Step};
+    use crate::topology::Layout;
+    use crate::types::{Collective, LinkName};
+    use std::collections::HashSet;
+
+    fn of_processes(ranks: usize) -> Arc<Arena> {
+        let memory = Mapping::anonymous(Arena::default_bytes(ranks, Reach::Processes)).unwrap();
+        Arena::for_processes(memory, ranks).unwrap()
+    }
+
+    #[test]
+    fn any_two_of_many_ranks_can_send_on_every_channel_that_they_need() {
+        for ranks in [2, 8, 40, 48, 64, 128] {
+            for arena in [of_processes(ranks), Arena::for_threads(ranks).unwrap()] {
+                let further = (FURTHER_RINGS / (ranks - 1) + 1).min(usize::from(CHANNELS) - 2) as u16;
+                let mut made = 0;
+                // Channels of plans that few need come first, so that they take what they can get.
+                for channel in (1..=further).chain([0, CHANNELS - 1]) {
+                    for (from, to) in (0..ranks).flat_map(|from| (0..ranks).map(move |to| (from, to))) {
+                        let is_further = (1..=further).contains(&channel);
+                        let beyond = is_further && made >= Arena::most_rings(ranks) - 2 * pairs(ranks);
+                        if from != to && !beyond {
+                            assert!(
+                                arena.ring_for_sending(from, to, channel).is_some(),
+                                "{ranks}: {from} {to} {channel}"
+                            );
+                            made += 1;
+                        }
+                    }
+                }
+                assert_eq!(made, Arena::most_rings(ranks));
+            }
+        }
+    }
+
+    #[test]
+    fn few_ranks_have_large_rings_for_plans_and_for_send_and_receive() {
+        let arena = of_processes(8);
+        for channel in [0, CHANNELS - 1] {
+            for (from, to) in (0..8).flat_map(|from| (0..8).map(move |to| (from, to))).filter(|(from, to)| from != to) {
+                assert_eq!(arena.ring_for_sending(from, to, channel).unwrap().1, 0, "{from} {to} {channel}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_plan_needs_more_rings_than_there_is_room_for() {
+        for ranks in [12, 16, 31, 48] {
+            let mut further: HashSet<(usize, LinkName)> = HashSet::new();
+            for problem in problems(ranks) {
+                for algorithm in registry().iter().filter(|one| one.fits(&problem).is_ok()) {
+                    let plan = algorithm.plan(&problem);
+                    for rank in 0..ranks {
+                        further.extend(links(&plan.program(rank)).map(|name| (rank, name)));
+                    }
+                }
+            }
+            assert!(
+                further.iter().all(|(_, name)| name.channel < CHANNELS - 1),
+                "the last one is for send and receive"
+            );
+            further.retain(|(_, name)| name.channel > 0);
+            let most = Arena::most_rings(ranks) - 2 * pairs(ranks);
+            assert!(!further.is_empty() && further.len() <= most, "{ranks} ranks: {} of {most}", further.len());
+        }
+    }
+
+    /// Every root, without domains and in blocks.
+    fn problems(ranks: usize) -> impl Iterator<Item = Problem> {
+        let layouts = [Layout::Flat, Layout::Blocks(2), Layout::Blocks(ranks.div_ceil(2) as u32)];
+        let even = Collective::ALL.into_iter().filter(|collective| !collective.is_uneven());
+        even.flat_map(move |collective| {
+            let roots = if collective.has_root() { ranks } else { 1 };
+            (0..roots).flat_map(move |root| {
+                layouts.map(|layout| Problem { root, layout, switch: true, ..Problem::new(collective, ranks) })
+            })
+        })
+    }
+
+    fn links(program: &crate::plan::Program) -> impl Iterator<Item = LinkName> {
+        let moves = program.lanes.iter().flatten().flat_map(|step| match step {
+            Step::Move(one) => std::slice::from_ref(one),
+            Step::Repeat { body, .. } => body.as_slice(),
+            Step::Wait { .. } => &[],
+        });
+        moves.flat_map(|one| &one.destinations).filter_map(|operand| match operand {
+            Operand::Peer { rank, channel } => Some(LinkName { peer: *rank, channel: *channel }),
+            Operand::Local(_) => None,
+        })
+    }
 }

@@ -3,6 +3,7 @@
 //! A memfd has no name: it is gone with the last process that has it, however that ends.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::room::Limit;
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
@@ -62,19 +63,16 @@ impl Drop for Mapping {
 
 /// A nameless file of `len` zero bytes in memory, to be handed to other processes as a descriptor.
 ///
-/// Pages are taken as they are touched; a limit of the control group that could not hold them is reported here and
-/// not by a signal later.
+/// Pages are taken as they are touched; a limit that could not hold them is reported here and not by a signal later.
 pub fn create_file(len: usize) -> Result<OwnedFd> {
-    if let Some(free) = free_cgroup_bytes()
-        && (len as u64) > free
-    {
-        return Err(Error::new(
-            ErrorKind::Resource,
-            format!(
-                "{len} bytes of shared memory are wanted, and the memory limit of this control group leaves {free}"
-            ),
-        )
-        .remedy("raise the limit, or set UNISONO_SHM_BYTES lower"));
+    for limit in [Limit::Group, Limit::FileSize] {
+        if let Some(left) = limit.left().filter(|left| (len as u64) > *left) {
+            return Err(Error::new(
+                ErrorKind::Resource,
+                format!("{len} bytes of shared memory are wanted, and {left} {}", limit.describe()),
+            )
+            .remedy("raise the limit, or set UNISONO_SHM_BYTES lower"));
+        }
     }
     // SAFETY: the name is a C string; the call touches no other memory.
     let fd = unsafe { libc::memfd_create(c"unisono".as_ptr(), libc::MFD_CLOEXEC) };
@@ -90,15 +88,4 @@ pub fn create_file(len: usize) -> Result<OwnedFd> {
             .remedy("raise the limit of file sizes (ulimit -f), or set UNISONO_SHM_BYTES lower")
     })?;
     Ok(file.into())
-}
-
-/// What the control group of this process leaves, if it has a limit that can be read.
-fn free_cgroup_bytes() -> Option<u64> {
-    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let group = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = group.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned();
-    let base = format!("/sys/fs/cgroup{path}");
-    let limit = number(&format!("{base}/memory.max"))?;
-    let used = number(&format!("{base}/memory.current"))?;
-    Some(limit.saturating_sub(used))
 }

@@ -3,6 +3,9 @@
 //! The sender writes straight from the caller's memory; the receiver reads into a buffer of its own, from which the executor
 //! folds or copies. Every frame carries its number, and the frames of a message add up to it, so a connection that lost or
 //! repeated bytes shows as an error.
+//!
+//! There are no credits: how far a sender may be ahead of its receiver is bounded by bytes alone, those that the two sockets
+//! hold (net.ipv4.tcp_wmem and tcp_rmem) and one buffer of [`BUFFER`] bytes, not by messages as in a ring.
 
 use super::{Head, Lent, Record, Taken};
 use crate::error::{Error, ErrorKind, Result};

@@ -1,7 +1,7 @@
 //! `unisono doctor`: the table, the JSON object, and what it finds in the environment.
 
-use super::{Finished, finish, unisono};
-use std::process::{Command, Stdio};
+use super::{Finished, finish, program, unisono};
+use std::process::Stdio;
 
 /// Without whatever launcher variables the tests themselves run under.
 fn doctor(arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
@@ -32,7 +32,7 @@ fn this_host_can_run_jobs() {
 
 #[test]
 fn limits_are_those_of_the_process() {
-    let mut shell = Command::new("/bin/sh");
+    let mut shell = program("/bin/sh");
     shell.args(["-c", "ulimit -n 123; exec \"$@\"", "-", env!("CARGO_BIN_EXE_unisono"), "doctor", "--json"]);
     shell.stdin(Stdio::null());
     let report = json(&finish(shell));

@@ -1,6 +1,6 @@
 //! `unisono launch`: environment, output, and above all that a job ends as one.
 
-use super::{Finished, finish, finished, unisono, watched};
+use super::{Finished, finish, finished, program, unisono, watched};
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -111,7 +111,7 @@ fn lines_of_different_ranks_are_never_torn() {
     // Both outputs into one pipe: a line on one must not tear a line on the other either.
     let done = finish(script(3, &[], &format!("({text}) & ({text}) >&2; wait")));
     let same = finish({
-        let mut shell = Command::new("/bin/sh");
+        let mut shell = program("/bin/sh");
         shell.args(["-c", "exec \"$@\" 2>&1", "-", env!("CARGO_BIN_EXE_unisono"), "launch", "-n", "3", "--"]);
         shell.args(["/bin/sh", "-c", &format!("({text}) & ({text}) >&2; wait")]);
         shell
@@ -298,7 +298,7 @@ fn a_stopped_rank_is_ended_too() {
 
 #[test]
 fn nohup_works() {
-    let mut command = Command::new("/bin/sh");
+    let mut command = program("/bin/sh");
     // The signal goes to the supervisor and to the keeper, the supervisor's parent.
     let text = "kill -HUP $PPID $(sed -n 's/^PPid:\\t//p' /proc/$PPID/status); echo alive";
     command.args(["-c", "trap '' HUP; exec \"$@\"", "-", env!("CARGO_BIN_EXE_unisono"), "launch", "-n", "1"]);
@@ -307,6 +307,17 @@ fn nohup_works() {
         command
     });
     assert_eq!((done.status, done.stdout.as_str()), (0, "[0] alive\n"), "{}", done.stderr);
+}
+
+#[test]
+fn what_this_command_was_told_to_ignore_its_ranks_ignore_too() {
+    // As a script starts what it leaves in the background: Ctrl-C must end neither the launcher nor the ranks under it.
+    let mut command = program("/bin/sh");
+    command.args(["-c", "trap '' INT HUP; exec \"$@\"", "-", env!("CARGO_BIN_EXE_unisono"), "launch", "-n", "2"]);
+    command.args(["/bin/sh", "-c", "kill -INT $PPID; kill -INT $$; kill -HUP $$; echo alive"]);
+    let done = finish(command);
+    done.expect_status(0);
+    done.expect([0, 1].iter().all(|rank| lines_of(&done.stdout, *rank) == ["alive"]), "nobody was ended");
 }
 
 #[test]
@@ -342,7 +353,7 @@ fn a_program_that_cannot_be_run_is_one_sentence_and_the_status_of_shells() {
 
 /// Runs a launch under a shell that sets limits first.
 fn limited(limits: &str, ranks: usize, text: &str) -> Finished {
-    let mut shell = Command::new("/bin/sh");
+    let mut shell = program("/bin/sh");
     shell.args(["-c", &format!("{limits}; exec \"$@\""), "-", env!("CARGO_BIN_EXE_unisono"), "launch", "-n"]);
     shell.args([&ranks.to_string(), "/bin/sh", "-c", text]).stdin(Stdio::null());
     finish(shell)
@@ -367,7 +378,7 @@ fn ranks_have_the_limits_and_signals_that_we_were_given() {
 
     let signals = "^Sig(Blk|Ign|Cgt)";
     let ours = finish({
-        let mut command = Command::new("grep");
+        let mut command = program("grep");
         command.args(["-E", signals, "/proc/self/status"]);
         command
     });

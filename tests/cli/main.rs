@@ -12,13 +12,30 @@ mod rules;
 mod terminal;
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 /// `unisono` with these arguments.
 fn unisono(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_unisono"));
+    let mut command = program(env!("CARGO_BIN_EXE_unisono"));
     command.args(arguments).stdin(Stdio::null()).env_remove("UNISONO_WRITE_GOLDEN");
+    command
+}
+
+/// A program that ignores no signal at first, whoever runs the tests: `nohup`, and a script in the background, hand down some
+/// that are ignored, which a launcher leaves so and a shell can't even change.
+fn program(path: &str) -> Command {
+    let mut command = Command::new(path);
+    // SAFETY: only system calls are made between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            Ok(())
+        });
+    }
     command
 }
 

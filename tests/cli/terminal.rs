@@ -1,11 +1,11 @@
 //! `unisono launch` at a terminal: the keys that end a job, reading, hanging up.
 
-use super::watched;
+use super::{program, watched};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::Child;
 
 /// Starts `unisono launch -n 2` of a shell script as the first process of a terminal of its own.
 fn start(script: &str) -> (Child, File) {
@@ -17,7 +17,7 @@ fn start(script: &str) -> (Child, File) {
         libc::fcntl(ours, libc::F_SETFD, libc::FD_CLOEXEC);
         (File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs))
     };
-    let mut command = Command::new(env!("CARGO_BIN_EXE_unisono"));
+    let mut command = program(env!("CARGO_BIN_EXE_unisono"));
     command.args(["launch", "-n", "2", "/bin/sh", "-c", script]);
     let end = || theirs.try_clone().expect("a descriptor");
     command.stdin(end()).stdout(end()).stderr(end());

@@ -1,6 +1,7 @@
 //! Where something runs out, or a setting can't be right: one sentence that says what and what to do.
 
 use super::process::{Process, expect_all, spawn, spawn_as, start, tell_all};
+use std::cell::Cell;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -92,11 +93,62 @@ fn more_ranks_than_fit_are_refused_in_a_sentence() {
         ("unisono bench all_reduce --ranks 200000 --max 8", "at most 131072 ranks"),
         ("unisono launch -n 5000000000 true", "is not a number of ranks"),
         ("ulimit -v 3000000; unisono bench all_reduce --ranks 1500 --transport memory --max 8", "ulimit"),
+        ("unisono bench all_reduce --ranks 130000 --transport memory --max 8", "take fewer ranks"),
     ] {
         let (status, stderr) = shell(command, &[]);
         expect_sentence(status, &stderr, &[words]);
         assert_eq!(stderr.lines().count(), 1, "{command}: {stderr}");
     }
+}
+
+#[test]
+fn buffers_that_the_host_has_not_are_refused_before_anything_starts() {
+    let too_large = [
+        "unisono bench all_reduce --ranks 4 --min 1TiB --max 16TiB",
+        "unisono bench all_to_all --ranks 3 --min 8 --max 8TiB --registered",
+        "unisono bench all_reduce --ranks 2 --transport memory --min 8 --max 8TiB --in-place",
+        "unisono launch -n 2 unisono bench all_reduce --max 8TiB",
+        "unisono bench all_reduce --ranks 130000 --max 8",
+    ];
+    for command in too_large {
+        let (status, stderr) = shell(command, &[]);
+        let said: Vec<&str> = stderr.lines().filter(|line| line.contains("take fewer ranks")).collect();
+        assert!(status == 1 && said.len() == 1, "{command}: {status}: {stderr}");
+        // A launcher tells of the ranks that failed.
+        let rest: Vec<&str> = stderr.lines().filter(|line| !line.contains("take fewer ranks")).collect();
+        assert!(rest.is_empty() || command.contains("launch"), "{command}: {stderr}");
+    }
+}
+
+#[test]
+fn a_limit_on_file_sizes_is_a_sentence_and_no_signal() {
+    let (status, stderr) = shell("ulimit -f 2000; unisono bench all_reduce --ranks 2 --max 8", &[]);
+    expect_sentence(status, &stderr, &["ulimit -f"]);
+}
+
+#[test]
+fn a_window_that_one_rank_cannot_have_is_refused_on_all_ranks_by_its_name() {
+    // Enough for all that the ranks share from the beginning, on rank 2 alone not for large windows.
+    let rank = Cell::new(0);
+    let mut processes = spawn_as(3, &[], |command| {
+        if rank.replace(rank.get() + 1) == 2 {
+            address_space(command, 2 << 30);
+        }
+    });
+    expect_all(&processes, "joined");
+    let mut refused = |lengths: [u64; 3], kind: &str, words: &str| {
+        processes.iter_mut().zip(lengths).for_each(|(process, length)| process.tell(&format!("alloc {length}")));
+        for failed in processes.iter().map(Process::failed) {
+            assert!(failed.kind == kind && failed.message.starts_with(words), "{lengths:?}: {failed:?}");
+        }
+        // Nothing was lost by it.
+        tell_all(&mut processes, "alloc 100000");
+        expect_all(&processes, "ok");
+    };
+    refused([700 << 20; 3], "resource", "rank 2 can't have a window of 700 MiB on each of the 3 ranks of its host: ");
+    refused([1 << 44; 3], "resource", "rank 0 can't have a window of 16777216 MiB");
+    refused([7, 1 << 44, 7], "invalid_argument", "rank 1 allocates a window of 17592186044416 bytes, rank 0 one of 7");
+    processes.into_iter().for_each(|process| process.end());
 }
 
 /// Limits the address space of a rank.

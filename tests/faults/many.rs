@@ -48,6 +48,19 @@ fn many_ranks_connect_all_to_all_at_once() {
 }
 
 #[test]
+fn any_two_of_many_ranks_on_a_host_have_room_for_all_that_they_send() {
+    const RANKS: usize = 48;
+    let mut processes = start(RANKS, &[("UNISONO_TRANSPORT", "shm")]);
+    for call in
+        ["all_to_all f32 sum 16 0", "exchange f32 sum 16 0", "broadcast f32 sum 70000 5", "exchange f32 sum 3000 0"]
+    {
+        tell_all(&mut processes, &format!("call {call}"));
+        expect_all(&processes, "ok");
+    }
+    processes.into_iter().for_each(Process::end);
+}
+
+#[test]
 fn who_is_blamed_is_read_off_the_sentence() {
     let message =
         "call 9: ranks 3,5-7 did not enter it; rank 12 did not answer (on rank 4, in barrier): look at rank 3";

@@ -102,7 +102,7 @@ fn a_message_of_another_type_or_length_is_named_on_both_sides() {
 fn what_cannot_be_right_is_refused_and_changes_nothing() {
     let [mut zero, mut one] = pair();
     let (data, mut back) = ([1u8; 4], [0u8; 3]);
-    let algorithm = Options { algorithm: Some("ring"), ..Options::default() };
+    let algorithm = Options::default().algorithm("ring");
     let refused = [
         zero.send(&data, 2),
         zero.group(|group| group.send(&data, 0)),

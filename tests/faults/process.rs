@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+/// Of the communicators of jobs, unless a test sets another.
+pub const TIMEOUT: Duration = Duration::from_secs(50);
+
 /// One rank. It is killed when dropped, so that a failed test leaves nothing behind.
 pub struct Process {
     child: Child,
@@ -149,7 +152,7 @@ pub fn spawn_as(size: usize, of_job: &[(&str, &str)], limit: impl Fn(&mut Comman
             ("RANK", rank.to_string()),
             ("WORLD_SIZE", size.to_string()),
             ("UNISONO_JOB_ID", job.clone()),
-            ("UNISONO_TIMEOUT", "50".to_owned()),
+            ("UNISONO_TIMEOUT", TIMEOUT.as_secs().to_string()),
         ];
         environment.extend(of_job.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let mut command = Process::command();

@@ -79,13 +79,14 @@ fn a_record_that_cannot_be_written_changes_nothing() {
 }
 
 #[test]
-fn rank_0_explains_every_new_shape_once() {
+fn rank_0_explains_the_transports_and_every_new_shape_once() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_unisono"));
     command
         .args(["bench", "all_reduce", "--ranks", "2", "--min", "8", "--max", "8", "--json"])
         .env("UNISONO_EXPLAIN", "1");
     let done = command.output().expect("it runs");
     let stderr = String::from_utf8(done.stderr).expect("UTF-8");
-    let lines: Vec<&str> = stderr.lines().filter(|line| line.contains("all_reduce f32 x 2 sum on 2 ranks: ")).collect();
-    assert_eq!(lines.len(), 1, "{stderr}");
+    let times = |part: &str| stderr.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(times("unisono: world of 2 ranks: 1 pair by shm, at most "), 1, "{stderr}");
+    assert_eq!(times("all_reduce f32 x 2 sum on 2 ranks: "), 1, "{stderr}");
 }

@@ -8,6 +8,7 @@
 //! | `round TIMEOUT_MS CALL` | as `loop`, on a duplicate that is dropped then; the buffers are painted before the error is told |
 //! | `window_round TIMEOUT_MS COLLECTIVE COUNT` | as `round`, on windows; `wrong` if a call says that all is well, and it is not |
 //! | `check`, `window_check` | `intact` if the paint of the last round is still there |
+//! | `alloc LENGTH` | `ok` once a window of bytes is allocated and freed, or the error |
 //! | `timeout MS`, `describe`, `fork`, `shm` | see the code |
 //!
 //! A CALL is `collective type op count root`; of `send` and `recv` the root is the peer.
@@ -101,6 +102,10 @@ fn obey(communicator: &mut Communicator, painted: &mut Painted, line: &str) {
             say(if is_painted { "intact" } else { "overwritten" });
         }
         "timeout" => communicator.set_timeout(Duration::from_millis(number(rest))),
+        "alloc" => report(|| {
+            let window = communicator.alloc::<u8>(number(rest) as usize)?;
+            communicator.free(window)
+        }),
         "describe" => say(&communicator.describe()),
         "fork" => say(&fork::use_in_a_child(communicator)),
         _ => panic!("unknown command {line}"),
@@ -213,6 +218,18 @@ impl Call {
                 communicator.group(|group| {
                     group.send(part, (rank + 1) % size);
                     group.recv(&mut part_out[..count], (rank + size - 1) % size);
+                })
+            }
+            // To every other rank, and from every other one.
+            "exchange" => {
+                let (rank, size) = (communicator.rank(), communicator.size());
+                let peers = (0..size).filter(|peer| *peer != rank);
+                let mut blocks = part_out.chunks_exact_mut(count);
+                communicator.group(|group| {
+                    peers.zip(&mut blocks).for_each(|(peer, block)| {
+                        group.send(part, peer);
+                        group.recv(block, peer);
+                    });
                 })
             }
             other => panic!("unknown collective {other}"),

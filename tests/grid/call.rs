@@ -158,7 +158,7 @@ fn call_apart<T: Element>(
         return pass_on(communicator, input, output);
     }
     let rank = communicator.rank();
-    let with = communicator.with(Options { algorithm: case.algorithm, ..Options::default() });
+    let with = communicator.with(Options { algorithm: case.algorithm.map(Into::into), ..Options::default() });
     let (root, op) = (case.root, || case.op.expect("a reduction has an operation"));
     let pairs = |pair: &dyn Fn(Rank) -> (Rank, Rank)| -> Vec<u64> {
         (0..case.ranks).map(pair).map(|(source, target)| case.pair_count(source, target)).collect()
@@ -242,7 +242,7 @@ fn byte_range<T>(start: u64, len: u64) -> Range<usize> {
 }
 
 fn call_in_place<T: Element>(communicator: &mut Communicator, case: &Case, buffer: &mut [T]) -> unisono::Result<()> {
-    let with = communicator.with(Options { algorithm: case.algorithm, ..Options::default() });
+    let with = communicator.with(Options { algorithm: case.algorithm.map(Into::into), ..Options::default() });
     let (root, op) = (case.root, || case.op.expect("a reduction has an operation"));
     match case.collective {
         Collective::AllReduce => with.all_reduce_in_place(buffer, op()),

@@ -8,6 +8,7 @@ mod call;
 mod case;
 mod oracle;
 mod product;
+mod started;
 mod thousand;
 mod uses;
 mod values;

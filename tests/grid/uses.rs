@@ -13,6 +13,7 @@ pub fn run(communicator: &mut Communicator) {
     duplicate_from_two_threads(communicator);
     windows(communicator);
     a_window_on_some_ranks(communicator);
+    crate::started::run(communicator);
     handles(communicator);
     futures(communicator);
     a_handle_dropped_in_flight(communicator);
@@ -81,7 +82,7 @@ fn windows(communicator: &mut Communicator) {
         assert!(window.iter().all(|element| *element == 0));
         for algorithm in ["ring", "two_shot", "one_shot", "recursive_doubling", "halving_doubling", "double_tree"] {
             window.fill(rank as i64 + 1);
-            let options = Options { algorithm: Some(algorithm), ..Options::default() };
+            let options = Options::default().algorithm(algorithm);
             communicator.with(options).all_reduce_in_place(&mut window, ReduceOp::Sum).unwrap();
             assert!(window.iter().all(|sum| *sum == triangle(communicator)), "{algorithm}, {len} elements");
         }
@@ -204,14 +205,14 @@ fn scope(communicator: &mut Communicator) {
 /// A wrong name, or an algorithm that does not fit, is refused before anything is sent; the communicator lives on.
 fn algorithms_by_name(communicator: &mut Communicator) {
     for (name, part) in [("rign", "did you mean `ring`?"), ("dissemination", "does not fit")] {
-        let options = Options { algorithm: Some(name), ..Options::default() };
+        let options = Options::default().algorithm(name);
         let error = communicator.with(options).all_reduce_in_place(&mut [1.0f32; 4], ReduceOp::Sum).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
         assert!(error.to_string().contains(part), "{error}");
         check_sum(communicator, 2);
     }
     for name in ["ring", "recursive_doubling"] {
-        let options = Options { algorithm: Some(name), ..Options::default() };
+        let options = Options::default().algorithm(name);
         communicator.with(options).all_reduce_in_place(&mut [1.0f32; 4], ReduceOp::Sum).unwrap();
         let last = communicator.recent_operations().pop().expect("there was one");
         assert!(format!("{last:?}").contains(name), "{last:?}");

@@ -401,7 +401,8 @@ impl Costs<'_> {
             raise(&mut between, self.between(domain, local));
         }
         let through = if self.hierarchy.inside == Inside::Switch { Through::Switch } else { Through::Messages };
-        let domain_stage = |traffic: Traffic, local_chunks: u64| Stage {
+        let domain_stage = |traffic: Traffic, local_chunks: u64, asked: u32| Stage {
+            asked,
             hops: self.inner_hops(),
             chunks_out: traffic.0 * tiles,
             chunks_in: traffic.1 * tiles,
@@ -420,7 +421,8 @@ impl Costs<'_> {
         };
         let [scatter, gather] = [0, 1].map(|part| {
             let is_there = inside[part] != (0, 0);
-            is_there.then(|| domain_stage(inside[part], added[part]))
+            let is_fold = part == 0 && through == Through::Switch;
+            is_there.then(|| domain_stage(inside[part], added[part], u32::from(is_fold)))
         });
         scatter.into_iter().chain([crossing]).chain(gather).collect()
     }

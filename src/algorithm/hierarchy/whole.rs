@@ -102,6 +102,8 @@ impl Whole {
 
     /// The stages one after the other, tile after tile, with what only sends brought forward and what only receives put off: while
     /// the middle of a tile passes between domains, the next is being scattered in them and the one before gathered.
+    ///
+    /// A fold in a switch begins when it is asked for, not when its parts are sent: so those have a lane of their own, which runs ahead.
     pub fn program(&self, rank: Rank) -> Program {
         let mut one_tile = Vec::new();
         let [mut first, middle, mut last] = self.stages(rank, &mut one_tile);
@@ -137,6 +139,26 @@ impl Whole {
             steps.extend(all(&last, tile));
             steps
         };
+        let scratch = |tiles: u32| -> Vec<ChunkId> {
+            (0..tiles).flat_map(|tile| one_tile.iter().map(move |id| id + tile * shift.chunks)).collect()
+        };
+        if self.through == Through::Switch && !self.scattering.is_empty() {
+            let (mut ahead, mut behind) = (shifted(&head, 0), Vec::new());
+            for tile in 0..tiles {
+                if tile + 1 < tiles {
+                    ahead.extend(shifted(&head, tile + 1));
+                }
+                ahead.extend(all(&first, tile));
+                behind.push(Step::Wait { lane: 0, step: ahead.len() as u32 - 1 });
+                behind.extend(all(&middle, tile));
+                if tile > 0 {
+                    behind.extend(shifted(&tail, tile - 1));
+                }
+                behind.extend(all(&last, tile));
+            }
+            behind.extend(shifted(&tail, tiles - 1));
+            return Program { lanes: vec![ahead, behind], scratch: scratch(tiles) };
+        }
         let mut lane = shifted(&head, 0);
         lane.extend(round(0));
         if tiles > 1 {
@@ -144,8 +166,7 @@ impl Whole {
             lane.extend(round(tiles - 1));
         }
         lane.extend(shifted(&tail, tiles - 1));
-        let scratch = (0..tiles).flat_map(|tile| one_tile.iter().map(move |id| id + tile * shift.chunks)).collect();
-        Program { lanes: vec![lane], scratch }
+        Program { lanes: vec![lane], scratch: scratch(tiles) }
     }
 
     /// The units of the first tile: in the domain, between domains, in the domain again.

@@ -8,7 +8,7 @@ mod scenario;
 use super::diagnostics::Diagnostics;
 use super::engine::Engine;
 use super::settings::{Patience, Progress};
-use super::ticket::Ticket;
+use super::started::ticket::Ticket;
 use crate::clock::{Clock, VirtualClock};
 use crate::control::{Control, Hub, Outlet};
 use crate::error::{Error, ErrorKind};

@@ -3,7 +3,7 @@
 //! ## The rule
 //! A composed plan cuts its buffers into tiles that share no memory, and for every tile runs the same stages in the same order. In a
 //! stage the ranks form groups (the domains; the rails), and each group runs a factor: a proved plan of one lane among its ranks, with ranks and
-//! chunks renamed one to one. Each rank does all of this in one lane.
+//! chunks renamed one to one. Each rank does all of this in one lane, or in two by rule 4.
 //!
 //! 1. *In order.* Let every rank run the same factors in the same order, and each of its own whole before the next. Then no rank waits
 //!    for ever, messages match, and memory ends as if one factor had run after the other. Take the first factor, in that order, that
@@ -18,6 +18,11 @@
 //!    It may stand later, after factors that don't touch what it writes, have no messages on its channel between its two ranks, and in
 //!    which its sender does not overwrite what it sent. Here these are the last receipts of a tile's last stage; what they
 //!    pass belongs to the next tile, and so is other memory at both ends.
+//!
+//! 4. *Ahead.* The first stage of every tile may have a lane of its own, if the other lane waits for its end before the tile's second, and
+//!    both use different channels or peers. By itself this lane runs one factor after the other on memory that the second stage
+//!    and those behind it touch only after the wait, so it ends by rule 1 and leaves what it would have left; it never waits for the other
+//!    lane, which finds the first stage done when its turn comes.
 //!
 //! What remains is that the stages add up to the collective. A reduce-scatter in every domain leaves at the carrier of a slot the sum
 //! over its domain, each rank counted once; an all-reduce along the rail of those sums, one from each domain, leaves the sum over
@@ -92,6 +97,7 @@ fn by_parts(plan: &Plan) -> Result<Checked, Flaw> {
         sample.rules(rank, &program)?;
         sample.messages(rank, &program)?;
         facts.scratch_chunks = facts.scratch_chunks.max(program.scratch.len() as u32);
+        facts.lanes = facts.lanes.max(program.lanes.len() as u32);
         facts.max_channel =
             facts.max_channel.max(sent(&sample.grid, rank, &program).keys().map(|key| key.1).max().unwrap_or(0));
     }
@@ -174,8 +180,14 @@ impl Sample<'_> {
         let uneven = self.plan.problem.uneven;
         rules::check_scratch(&self.grid, uneven, rank, &program.scratch)?;
         let context = rules::Context { grid: &self.grid, uneven, scratch: &program.scratch };
+        let mut lane_of = HashMap::new();
         for (lane, steps) in program.lanes.iter().enumerate() {
             for (index, step) in steps.iter().enumerate() {
+                for (peer, used) in ways(step).map(|way| (way.1, *lane_of.entry(way).or_insert(lane))) {
+                    if used != lane {
+                        return Err(Flaw::Composition { rank, peer });
+                    }
+                }
                 let at = Place { rank, lane: lane as u32, step: index as u32, inside: None };
                 let (rounds, moves) = match step {
                     Step::Move(one) => (1, std::slice::from_ref(one)),
@@ -213,6 +225,23 @@ impl Sample<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Whom a step sends to (true) and receives from, and on which channels.
+fn ways(step: &Step) -> impl Iterator<Item = (bool, Rank, u16)> {
+    let moves = match step {
+        Step::Move(one) => std::slice::from_ref(one),
+        Step::Repeat { body, .. } => body.as_slice(),
+        Step::Wait { .. } => &[],
+    };
+    let peers = |sends: bool, operands: &[Operand]| -> Vec<(bool, Rank, u16)> {
+        let way = |operand: &Operand| match *operand {
+            Operand::Peer { rank, channel } => Some((sends, rank, channel)),
+            Operand::Local(_) => None,
+        };
+        operands.iter().filter_map(way).collect()
+    };
+    moves.iter().flat_map(move |one| [peers(true, &one.destinations), peers(false, &one.sources)]).flatten()
 }
 
 fn sent(grid: &Grid, rank: Rank, program: &Program) -> Messages {

@@ -1,12 +1,14 @@
 //! What `bench` is asked for, and whether it can be.
 
+use super::case::{Blocks, buffer_lengths};
 use super::measure::Size;
 use crate::arguments::ranks;
-use crate::failure::{BAD_ARGUMENTS, Failure};
+use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::size;
 use std::str::FromStr;
 use unisono::algorithm::{self, Algorithm};
 use unisono::plan::Problem;
+use unisono::room;
 use unisono::{Collective, DType, ReduceOp, UnknownName};
 
 /// Time a collective over a sweep of sizes, and verify every result
@@ -173,6 +175,42 @@ impl Arguments {
             return Err(Failure::new(BAD_ARGUMENTS, told));
         }
         Ok(())
+    }
+
+    /// Refuses what this host, with `local` of the ranks, has too little memory for: it would be the end of a rank by a signal, after
+    /// all the smaller sizes. Counted are the buffers, and `process_bytes` for each rank that is yet to be started.
+    pub fn check_memory(&self, ranks: usize, local: usize, process_bytes: u64) -> Result<(), Failure> {
+        let (Some(largest), Some((left, limit))) = (self.whole_sizes(ranks).pop(), room::of_host()) else {
+            return Ok(());
+        };
+        let buffers = self.buffer_bytes(largest, ranks).saturating_mul(local as u64);
+        let processes = process_bytes.saturating_mul(local as u64);
+        if buffers.saturating_add(processes) <= left {
+            return Ok(());
+        }
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let (collective, bytes) = (self.collective, size::format(largest.bytes));
+        let told = format!(
+            "{collective} of {bytes} takes buffers of {} MiB on the {local} ranks of this host, their processes {} MiB, and {} MiB \
+             {}: give a smaller --max, or take fewer ranks",
+            mib(buffers),
+            mib(processes),
+            left >> 20,
+            limit.describe()
+        );
+        Err(Failure::new(FAILED, told))
+    }
+
+    /// Bytes of both buffers of the rank that has most.
+    fn buffer_bytes(&self, size: Size, ranks: usize) -> u64 {
+        let blocks = Blocks::new(self.collective, ranks, size.count);
+        let memory = (self.in_place, self.registered);
+        let elements = |rank| {
+            let (input, output) = buffer_lengths(self.collective, memory, size.count, &blocks, rank);
+            input.saturating_add(output)
+        };
+        // Uneven blocks are those of two ranks, again and again.
+        (0..ranks.min(2)).map(elements).max().unwrap_or(0).saturating_mul(self.dtype.size() as u64)
     }
 
     /// Refuses what contradicts itself.

@@ -104,6 +104,23 @@ fn lengths(collective: Collective, count: u64, blocks: &Blocks, rank: Rank) -> (
     }
 }
 
+/// Elements of the two buffers that a rank has: windows are as large as the larger one on every rank.
+pub fn buffer_lengths(
+    collective: Collective,
+    (in_place, registered): (bool, bool),
+    count: u64,
+    blocks: &Blocks,
+    rank: Rank,
+) -> (u64, u64) {
+    let (input, output) = lengths(collective, count, blocks, rank);
+    let larger = input.max(output);
+    match (in_place, registered) {
+        (true, _) => (0, larger),
+        (false, true) => (larger, larger),
+        (false, false) => (input, output),
+    }
+}
+
 /// What rank `from` sends to rank `to` in an uneven all-to-all.
 fn pair_count(blocks: &Blocks, from: Rank, to: Rank) -> u64 {
     blocks.counts[(from + to) % blocks.counts.len()]
@@ -118,11 +135,10 @@ impl<T: Value> Case<T> {
         (in_place, registered): (bool, bool),
         (count, blocks): (u64, Blocks),
     ) -> Result<Case<T>> {
-        let (input, output) = lengths(collective, count, &blocks, communicator.rank());
-        let larger = input.max(output) as usize;
-        let (input, output) = if in_place { (0, larger) } else { (input as usize, output as usize) };
-        let input = Memory::new(communicator, registered, input.max(larger * usize::from(registered && !in_place)))?;
-        let output = Memory::new(communicator, registered, output.max(larger * usize::from(registered)))?;
+        let rank = communicator.rank();
+        let (input, output) = buffer_lengths(collective, (in_place, registered), count, &blocks, rank);
+        let input = Memory::new(communicator, registered, input as usize)?;
+        let output = Memory::new(communicator, registered, output as usize)?;
         Ok(Case { collective, op, options, in_place, count, blocks, input, output })
     }
 
@@ -178,7 +194,7 @@ impl<T: Value> Case<T> {
         let (op, counts) = (*op, &blocks.counts[..]);
         if *in_place {
             let buffer = &mut output[..in_place_len as usize];
-            let with = communicator.with(*options);
+            let with = communicator.with(options.clone());
             return match collective {
                 Collective::AllReduce => with.all_reduce_in_place(buffer, op),
                 Collective::AllGather => with.all_gather_in_place(buffer),
@@ -196,7 +212,7 @@ impl<T: Value> Case<T> {
         }
         let (input, output) = (&input[..input_len as usize], &mut output[..output_len as usize]);
         let size = communicator.size();
-        let with = communicator.with(*options);
+        let with = communicator.with(options.clone());
         match collective {
             Collective::AllReduce => with.all_reduce(input, output, op),
             Collective::AllGather => with.all_gather(input, output),

@@ -38,7 +38,7 @@ pub struct Size {
 
 impl<'a> Sweep<'a> {
     pub fn new(arguments: &'a Arguments, communicator: Communicator) -> std::result::Result<Sweep<'a>, Failure> {
-        let options = Options { timeout: None, algorithm: arguments.algorithm()?.map(|one| one.name()) };
+        let options = Options { timeout: None, algorithm: arguments.algorithm()?.map(|one| one.name().into()) };
         Ok(Sweep { arguments, communicator, options })
     }
 
@@ -74,7 +74,7 @@ impl<'a> Sweep<'a> {
             &mut self.communicator,
             collective,
             self.arguments.op(),
-            self.options,
+            self.options.clone(),
             memory,
             (size.count, blocks),
         )?;
@@ -137,7 +137,7 @@ impl<'a> Sweep<'a> {
             return Ok(("pairwise".to_owned(), None));
         }
         let explanation = self.communicator.explain(self.arguments.collective, bytes)?;
-        let name = self.options.algorithm.unwrap_or(&explanation.chosen);
+        let name = self.options.algorithm.as_deref().unwrap_or(&explanation.chosen);
         let candidate = explanation.candidates.iter().find(|one| one.name == name);
         Ok((name.to_owned(), candidate.and_then(|one| one.time_us)))
     }

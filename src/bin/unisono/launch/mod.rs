@@ -19,7 +19,8 @@ use supervisor::Supervisor;
 ///
 /// Rank 0 has this command's stdin, the others have none. When a rank fails, the others have 3 s to report; then they and
 /// everything that they started are ended (SIGTERM, 1 s later SIGKILL). The exit status is that of the first rank that
-/// failed, 128 + n if signal n ended it; 127 if the program can't be found, 126 if it can't be run.
+/// failed, 128 + n if signal n ended it; 127 if the program can't be found, 126 if it can't be run. What this command was
+/// started to ignore (SIGHUP under nohup, Ctrl-C in the background of a script) the ranks ignore too.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     /// Processes to start

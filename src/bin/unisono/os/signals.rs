@@ -32,7 +32,10 @@ impl SignalMask {
 }
 
 impl Signals {
-    /// Takes SIGCHLD and those of `wanted` that this process does not ignore (`nohup` must go on working).
+    /// Takes SIGCHLD and those of `wanted` that this process does not ignore.
+    ///
+    /// What it was started to ignore stays so, for the ranks as well, as with every program that starts others (`nohup`, `env`,
+    /// `time`): ranks with the default again would die of the hangup or the Ctrl-C that the launcher above them outlives.
     pub fn take(wanted: &[i32]) -> io::Result<Signals> {
         // SAFETY: all of these write only into `set`, `before` and `action`, which are plain data and live through the calls.
         unsafe {

@@ -1,0 +1,160 @@
+//! What a communicator is made with, and the first one of a program.
+
+use super::controls::Controls;
+use super::hello::{Hello, agree};
+use super::processes::ProcessWorld;
+use super::threads::{self, ThreadWorld};
+use super::{Origin, WORLD};
+use crate::bootstrap::{Job, World};
+use crate::communicator::diagnostics::warn_of_unknown_variables;
+use crate::communicator::settings::Settings;
+use crate::communicator::{Communicator, Progress};
+use crate::error::{Error, ErrorKind, Result};
+use crate::select::rules::Rules;
+use crate::types::{Rank, TransportKind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Chooses what a communicator is made with.
+///
+/// What is not set here is taken from UNISONO_TIMEOUT (seconds), UNISONO_TRANSPORT, UNISONO_REQUIRE, UNISONO_ALGORITHM,
+/// UNISONO_RULES (a file of [`rules`](crate::select::rules)), UNISONO_STRICT and UNISONO_SHM_BYTES, then from the defaults.
+/// UNISONO_EXPLAIN=1 makes rank 0 say on stderr which transports a communicator uses, and of every new shape of call what runs and
+/// why, as `unisono plan` does. UNISONO_RECORD=DIR makes every rank append its last operations to DIR/rank-R.jsonl when a
+/// communicator fails. Other variables that begin with UNISONO_ are warned of once, through `tracing`.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    settings: Settings,
+}
+
+impl Builder {
+    /// How long anything may wait: rendezvous, connections, every call. 300 s unless set.
+    pub fn timeout(mut self, timeout: Duration) -> Builder {
+        self.settings.timeout = Some(timeout);
+        self
+    }
+
+    /// Uses this transport between all pairs that can, instead of the fastest that each pair has.
+    pub fn transport(mut self, transport: TransportKind) -> Builder {
+        self.settings.transport = Some(transport);
+        self
+    }
+
+    /// Fails on all ranks unless every pair uses this transport, so that nothing is downgraded silently.
+    pub fn require(mut self, transport: TransportKind) -> Builder {
+        self.settings.require = Some(transport);
+        self
+    }
+
+    /// Who moves started operations on; the caller unless set.
+    pub fn progress(mut self, progress: Progress) -> Builder {
+        self.settings.progress = progress;
+        self
+    }
+
+    /// Takes this algorithm wherever it fits. Rank 0's word counts for all.
+    pub fn algorithm(mut self, name: &str) -> Builder {
+        self.settings.algorithm = Some(name.to_owned());
+        self
+    }
+
+    /// Follows these rules before any price is asked, where no algorithm is set. Rank 0's word counts for all.
+    pub fn rules(mut self, rules: Rules) -> Builder {
+        self.settings.rules = Some(rules);
+        self
+    }
+
+    /// All ranks agree on every collective before any of its data moves, at the price of a barrier each: where calls differ, no rank
+    /// returns Ok from them, and no buffer is touched. Otherwise a rank whose result doesn't depend on the others (the root of a
+    /// small broadcast, say) learns of the difference at its next call. Rank 0's word counts for all.
+    pub fn strict(mut self, strict: bool) -> Builder {
+        self.settings.strict = Some(strict);
+        self
+    }
+
+    /// Bytes of memory that the ranks of one host share for their messages. Rank 0's word counts for all.
+    pub fn shared_memory_bytes(mut self, bytes: usize) -> Builder {
+        self.settings.shm_bytes = Some(bytes);
+        self
+    }
+
+    /// As [`Communicator::local`].
+    pub fn local(self, ranks: usize) -> Result<Vec<Communicator>> {
+        if ranks == 0 {
+            return Err(Error::new(ErrorKind::InvalidArgument, "a world of 0 ranks").remedy("ask for at least 1"));
+        }
+        // What the environment prefers is meant for processes; only what it requires is meant for every pair of ranks.
+        let preferred = self.settings.transport;
+        let settings = self.settings.or_environment(&|name| std::env::var(name).ok())?;
+        for wanted in [preferred, settings.require].into_iter().flatten() {
+            if wanted != TransportKind::Memory && ranks > 1 {
+                return Err(Error::new(
+                    ErrorKind::Transport,
+                    format!("threads of one process can't use the {wanted} transport"),
+                )
+                .remedy("use the memory transport, or processes (`unisono launch`)"));
+            }
+        }
+        let rules = settings.rules()?;
+        threads::check_room(ranks)?;
+        let origin = Origin::Threads(Arc::new(ThreadWorld::default()));
+        let members: Vec<Rank> = (0..ranks).collect();
+        let context = origin.context(&members, settings.algorithm.clone(), rules, settings.strict.unwrap_or(false));
+        let context = Arc::new(context);
+        (0..ranks).map(|rank| origin.make(WORLD, rank, &members, context.clone(), &settings)).collect()
+    }
+
+    /// As [`Communicator::from_env`].
+    pub fn from_env(self) -> Result<Communicator> {
+        let lookup = |name: &str| std::env::var(name).ok();
+        let job = Job::from_environment(&lookup);
+        warn_of_unknown_variables(job.as_ref().ok().map(|job| job.rank));
+        let settings = self.settings.or_environment(&lookup)?;
+        Builder { settings }.of_job(&job?)
+    }
+
+    /// The communicator of a job's ranks, by what is set here alone.
+    pub(in crate::communicator) fn of_job(self, job: &Job) -> Result<Communicator> {
+        let settings = self.settings;
+        let deadline = Instant::now() + settings.timeout();
+        let hello = Hello::of(&settings, job.rank);
+        let world = World::join(job, &hello.encode(), deadline)?;
+        let hellos =
+            (0..world.size()).map(|rank| Hello::decode(rank, &world.peer(rank).hello)).collect::<Result<Vec<_>>>()?;
+        agree(&hellos).map_err(|error| error.on_rank(world.rank()))?;
+        let rules = hellos[0].rules.clone().transpose().map_err(|told| told.error().on_rank(world.rank()))?;
+        let controls = Arc::new(Controls::default());
+        let origin = Origin::Processes(Arc::new(ProcessWorld {
+            world: world.clone(),
+            transport: hellos[0].transport,
+            shm_bytes: hellos[0].shm_bytes,
+            processors: hellos.iter().map(|hello| hello.processors).collect(),
+            controls: controls.clone(),
+        }));
+        world.set_sink(controls);
+        let members: Vec<Rank> = (0..world.size()).collect();
+        let kind = origin.slowest(&members);
+        for (rank, hello) in hellos.iter().enumerate() {
+            if let Some(wanted) = hello.require
+                && let Some(found) = kind.filter(|found| *found != wanted)
+            {
+                return Err(Error::new(
+                    ErrorKind::Transport,
+                    format!("rank {rank} requires the {wanted} transport, but some pairs use {found}"),
+                )
+                .on_rank(world.rank())
+                .remedy("place the ranks so that all pairs have it, or don't require it"));
+            }
+        }
+        let (algorithm, rules) = (hellos[0].algorithm.clone(), rules.unwrap_or_default());
+        let context = Arc::new(origin.context(&members, algorithm, rules, hellos[0].strict));
+        let made = origin.make(WORLD, world.rank(), &members, context, &settings);
+        // The others may be waiting for what this rank can't do, and should hear why.
+        made.inspect_err(|error| world.give_up(error.message()))
+    }
+}
+
+/// Processors that this process may use.
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
