@@ -6,7 +6,10 @@ use crate::types::edit_distance;
 /// Every variable of this library with its meaning, in one line each.
 pub const KNOWN_VARIABLES: &[(&str, &str)] = &[
     ("UNISONO_ALGORITHM", "algorithm that is taken wherever it fits, or auto; rank 0's word counts"),
-    ("UNISONO_EXPLAIN", "set to 1, rank 0 says on stderr of every new shape of call what runs and why"),
+    (
+        "UNISONO_EXPLAIN",
+        "set to 1, rank 0 says on stderr which transports a communicator uses, and of every new shape of call what runs and why",
+    ),
     ("UNISONO_HOST_ID", "name of this host, equal on the ranks that share it; replaces boot id and network namespace"),
     ("UNISONO_JOB_ID", "name of the job, equal on its ranks, where ranks of one host meet without an address"),
     ("UNISONO_LAUNCHED", "set to 1 by `unisono launch`"),

@@ -32,6 +32,8 @@ pub use window::Window;
 use crate::control::Control;
 use crate::control::recorder::RecordedOperation;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::Problem;
+use crate::select::report::Report;
 use crate::select::{self, Context, Explanation};
 use crate::topology::Layout;
 use crate::types::{Collective, DType, Rank, TransportKind};
@@ -220,10 +222,23 @@ impl Communicator {
     /// # Ok::<(), unisono::Error>(())
     /// ```
     pub fn explain(&self, collective: Collective, bytes: u64) -> Result<Explanation> {
+        select::explain(&self.context, self.problem(collective), bytes)
+    }
+
+    /// The same in words, as `unisono plan` prints it and UNISONO_EXPLAIN=1 for every new shape of call.
+    ///
+    /// # Errors
+    /// As [`Communicator::explain`].
+    pub fn report(&self, collective: Collective, bytes: u64) -> Result<Report> {
+        Report::of_job(&self.context, collective, self.problem(collective), bytes)
+    }
+
+    /// What a call of a collective asks, if its root is rank 0.
+    fn problem(&self, collective: Collective) -> Problem {
         let counts = crate::plan::chunk::Counts::Even(0);
         let (dtype, op) = (DType::U8, None);
         let call = call::Call { collective, dtype, op, counts, root: 0, in_place: false, algorithm: None };
-        select::explain(&self.context, call.problem(self.size, self.layout), bytes)
+        call.problem(self.size, self.layout)
     }
 
     /// The last operations of this rank, oldest first: the record that is always on. It keeps the last 256 collectives, and as

@@ -33,6 +33,8 @@ fn a_setting_that_cannot_be_right_is_one_sentence_with_its_name() {
         ("UNISONO_SHM_BYTES", "-5"),
         ("UNISONO_EXPLAIN", "maybe"),
         ("UNISONO_RECORD", ""),
+        ("UNISONO_RULES", ""),
+        ("UNISONO_RULES", "/nowhere/rules.csv"),
     ] {
         let (status, stderr) = shell("unisono bench all_reduce --ranks 2 --transport memory --max 8", &[(name, value)]);
         expect_sentence(status, &stderr, &[name]);

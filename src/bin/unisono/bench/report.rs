@@ -91,21 +91,10 @@ impl<'a> Report<'a> {
         Ok(())
     }
 
-    /// The choice at one size: every candidate with its price, or why it does not fit.
+    /// The choice at one size, with everything that speaks for it.
     fn explain(&self, sweep: &Sweep<'_>, bytes: u64) -> Result<(), Failure> {
-        let explanation = sweep.communicator.explain(self.case.collective, bytes)?;
-        self.tell(&format!("# {} of {}: {}", self.case.collective, size::format(bytes), explanation.chosen));
-        for one in &explanation.candidates {
-            let words = match (one.time_us, one.latency_us, one.bandwidth_us, &one.rejected) {
-                (Some(time), Some(latency), Some(bandwidth), rejected) => {
-                    let tiles = if one.tiles > 1 { format!(", {} tiles", one.tiles) } else { String::new() };
-                    let why = rejected.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-                    format!("{time:.2} us: {latency:.2} us latency + {bandwidth:.2} us bandwidth{tiles}{why}")
-                }
-                (.., reason) => format!("does not fit: {}", reason.as_deref().unwrap_or("no reason given")),
-            };
-            self.tell(&format!("#   {:<20} {words}", one.name));
-        }
+        let report = sweep.communicator.report(self.case.collective, bytes)?;
+        self.tell(report.to_string().trim_end());
         Ok(())
     }
 
