@@ -5,6 +5,7 @@
 //! is right under the weakest of the promises that transports make.
 
 mod elide;
+mod posted;
 mod validate;
 
 pub use validate::Misfit;
@@ -13,7 +14,8 @@ use super::check::Checked;
 use super::chunk::{Counts, Extents};
 use super::{Buffer, Move, Operand, Program, Reduction, Span, Step, Through};
 use crate::types::{Collective, LinkName, Rank};
-use std::ops::Range;
+use posted::{Memory, Posted};
+use std::collections::HashMap;
 
 /// A place in one of the three memories, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,29 +152,12 @@ pub fn lower(checked: &Checked, rank: Rank, counts: &Counts, element_bytes: u64,
             alias,
             ..Lowered::default()
         },
-        posted: Vec::new(),
+        posted: Posted::default(),
+        inboxes: HashMap::new(),
+        outboxes: HashMap::new(),
     };
     lowering.run(&program);
     lowering.lowered
-}
-
-/// Memory that a post of the lane being lowered reads.
-struct Posted {
-    release: Release,
-    memory: Memory,
-}
-
-/// A byte range in a space in which aliased buffers share addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Memory {
-    buffer: Buffer,
-    range: Range<i64>,
-}
-
-impl Memory {
-    fn overlaps(&self, other: &Memory) -> bool {
-        self.buffer == other.buffer && self.range.start < other.range.end && other.range.start < self.range.end
-    }
 }
 
 impl Lowered {
@@ -190,7 +175,11 @@ struct Lowering<'a> {
     extents: &'a Extents,
     element_bytes: u64,
     lowered: Lowered,
-    posted: Vec<Posted>,
+    /// By the lane that is being lowered.
+    posted: Posted,
+    /// The numbers of links that are known.
+    inboxes: HashMap<LinkName, usize>,
+    outboxes: HashMap<LinkName, usize>,
 }
 
 impl Lowering<'_> {
@@ -271,7 +260,7 @@ impl Lowering<'_> {
             posts.push(Post { lane, instruction, place, bytes });
             let release = Release { outbox, post: posts.len() - 1 };
             let memory = self.lowered.memory(place, bytes);
-            self.posted.push(Posted { release, memory });
+            self.posted.add(&memory, release);
         }
         let reduction = one.reduction;
         let destination = if pure_send { None } else { destination };
@@ -302,7 +291,7 @@ impl Lowering<'_> {
             Operand::Peer { rank, channel } => {
                 let name = LinkName { peer: *rank, channel: *channel };
                 let inboxes = &mut self.lowered.inboxes;
-                Source::Inbox(inboxes.iter().position(|known| *known == name).unwrap_or_else(|| {
+                Source::Inbox(*self.inboxes.entry(name).or_insert_with(|| {
                     inboxes.push(name);
                     inboxes.len() - 1
                 }))
@@ -312,7 +301,7 @@ impl Lowering<'_> {
 
     fn outbox(&mut self, name: LinkName) -> usize {
         let outboxes = &mut self.lowered.outboxes;
-        outboxes.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+        *self.outboxes.entry(name).or_insert_with(|| {
             outboxes.push((name, Vec::new()));
             outboxes.len() - 1
         })
@@ -330,14 +319,13 @@ impl Lowering<'_> {
         let mut awaits: Vec<Release> = Vec::new();
         for place in places {
             let written = self.lowered.memory(*place, bytes);
-            for posted in self.posted.iter().filter(|posted| posted.memory.overlaps(&written)) {
-                match awaits.iter_mut().find(|release| release.outbox == posted.release.outbox) {
-                    Some(release) => release.post = release.post.max(posted.release.post),
-                    None => awaits.push(posted.release),
+            // What is written now is waited for now; later writes need not wait for the same posts again.
+            for taken in self.posted.take_overlapping(&written) {
+                match awaits.iter_mut().find(|release| release.outbox == taken.outbox) {
+                    Some(release) => release.post = release.post.max(taken.post),
+                    None => awaits.push(taken),
                 }
             }
-            // What is written now is waited for now; later writes need not wait for the same posts again.
-            self.posted.retain(|posted| !posted.memory.overlaps(&written));
         }
         awaits
     }
