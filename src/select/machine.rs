@@ -13,7 +13,7 @@ use crate::plan::price::{Bottleneck, Ports};
 use crate::plan::{Problem, check::Checked};
 use crate::topology::{Layout, LinkClass, Topology};
 use crate::types::Collective;
-use offers::{Offer, Offers, Priced, Wish};
+use offers::{Offer, Offers, Priced, Taken, Wish};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -36,6 +36,39 @@ pub struct Machine<'a> {
     /// Whether the switches of every domain can add up.
     switch: bool,
     offers: RefCell<HashMap<Problem, Rc<Offers>>>,
+}
+
+/// What became of the proof of a choice.
+pub enum Proof {
+    Proved(Checked),
+    /// Not begun.
+    TooLong {
+        /// In words.
+        why: String,
+        /// About how long it would take; infinite where it would not fit into memory.
+        proof_ns: f64,
+        algorithm: &'static str,
+        problem: Problem,
+    },
+}
+
+impl Proof {
+    /// The proof, made now if it takes at most so long and is not there yet.
+    ///
+    /// # Errors
+    /// If it would take longer, or shows a flaw.
+    pub fn within(self, most_ns: f64) -> Result<Checked> {
+        match self {
+            Proof::Proved(checked) => Ok(checked),
+            Proof::TooLong { proof_ns, algorithm, problem, .. } if proof_ns <= most_ns => {
+                Selector::prove(algorithm, problem)
+            }
+            Proof::TooLong { why, algorithm, .. } => {
+                let told = format!("{algorithm} is cheapest and was not proved: {why}");
+                Err(Error::new(ErrorKind::Plan, told).remedy("take fewer GPUs, or another algorithm"))
+            }
+        }
+    }
 }
 
 /// What our plans would take, the choice first, those that don't fit last.
@@ -91,7 +124,12 @@ impl<'a> Machine<'a> {
         let fitting = offers.by_price(question.bytes);
         if fitting.is_empty() {
             let (collective, ranks) = (question.collective, self.ranks);
-            return Err(Error::new(ErrorKind::Plan, format!("no algorithm serves {collective} among {ranks} ranks")));
+            // The reason of one that serves the collective.
+            let misfit = |one: &Offer| Some((one.algorithm.name(), one.misfit.clone()?));
+            let why = offers.all.iter().filter_map(misfit).find(|(_, why)| !why.starts_with("answers "));
+            let why = why.map_or(String::new(), |(name, why)| format!(": {name} {why}"));
+            let told = format!("no algorithm serves {collective} among {ranks} ranks{why}");
+            return Err(Error::new(ErrorKind::Plan, told).remedy("take fewer GPUs, or another collective"));
         }
         let misfits = offers.all.iter().filter(|one| one.misfit.is_some()).map(|one| candidate(one, None));
         let priced = fitting.into_iter().map(|(offer, priced)| candidate(offer, Some(priced)));
@@ -99,11 +137,12 @@ impl<'a> Machine<'a> {
     }
 
     /// Proves the cheapest plan whose proof does not take long, and makes it the choice: a candidate with fewer tiles where that is
-    /// what makes its proof short. Those before it are told why they are not taken.
+    /// what makes its proof short. Those before it are told why they are not taken. Where all that can be proved soon takes much longer
+    /// than the cheapest, that is the choice, without a proof.
     ///
     /// # Errors
-    /// If no candidate can be proved.
-    pub fn prove(&self, question: Question, answer: &mut Answer) -> Result<Checked> {
+    /// If every candidate has a flaw.
+    pub fn prove(&self, question: Question, answer: &mut Answer) -> Result<Proof> {
         let offers = self.offers(question);
         let in_question = |(index, one): &(usize, &Candidate)| *index == 0 || one.rejected.is_none();
         let wish = |(_, one): (usize, &Candidate)| {
@@ -111,23 +150,31 @@ impl<'a> Machine<'a> {
         };
         let wishes = answer.candidates.iter().enumerate().take_while(in_question).map_while(wish);
         let granted = offers.grant(wishes, question.bytes);
-        for &(index, proof_ns) in &granted.unproved {
-            let one = &mut answer.candidates[index];
+        let told = |one: &Candidate, proof_ns: f64| {
             let with = if one.tiles > 1 { format!(" with {} tiles", one.tiles) } else { String::new() };
-            one.rejected = Some(why_unproved(proof_ns, &format!("among {} ranks{with}", self.ranks)));
-        }
-        let Some((index, priced)) = granted.taken else {
+            why_unproved(proof_ns, &format!("among {} ranks{with}", self.ranks))
+        };
+        let Some(Taken { index, priced, unproved_ns }) = granted.taken else {
             let first = &answer.candidates[0];
             let why = first.rejected.as_deref().unwrap_or("no algorithm fits");
-            let told = format!("no plan was proved: {}: {why}", first.name);
-            return Err(Error::new(ErrorKind::Plan, told).remedy("take fewer GPUs"));
+            return Err(Error::new(ErrorKind::Plan, format!("no plan was proved: {}: {why}", first.name)));
         };
         let offer = offers.find(&answer.candidates[index].name).expect("it was wished for");
-        match Selector::prove(offer.algorithm.name(), priced.0.problem) {
+        let problem = priced.0.problem;
+        if let Some(proof_ns) = unproved_ns {
+            let why = told(&answer.candidates[index], proof_ns);
+            answer.candidates[index].rejected = None;
+            return Ok(Proof::TooLong { why, proof_ns, algorithm: offer.algorithm.name(), problem });
+        }
+        for &(index, proof_ns) in &granted.unproved {
+            let why = told(&answer.candidates[index], proof_ns);
+            answer.candidates[index].rejected = Some(why);
+        }
+        match Selector::prove(offer.algorithm.name(), problem) {
             Ok(checked) => {
                 answer.candidates[index] = candidate(offer, Some(priced));
                 answer.candidates[..=index].rotate_right(1);
-                Ok(checked)
+                Ok(Proof::Proved(checked))
             }
             // A plan with a flaw is never taken; its flaw is told, and the choice goes on without it.
             Err(flaw) => {

@@ -157,4 +157,9 @@ impl Report {
         let proof = format!("{} hops, {} moves of all ranks, contributions and order proved", facts.hops, facts.moves);
         Report { proof: Some(proof), ..self }
     }
+
+    /// Of a choice without a proof, for this reason.
+    pub fn unproved(self, why: &str) -> Report {
+        Report { proof: Some(format!("none: {why}; whoever runs it proves it first")), ..self }
+    }
 }

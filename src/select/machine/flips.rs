@@ -17,8 +17,8 @@ impl Machine<'_> {
         let chosen = |bytes: u64| -> Result<String> {
             let name = ruled(bytes).or_else(|| Some(offers.chosen(bytes)?.0.to_owned()));
             name.ok_or_else(|| {
-                let told = format!("no plan of {} among {} ranks is proved soon", question.collective, self.ranks);
-                Error::new(ErrorKind::Plan, told).remedy("take fewer GPUs")
+                let told = format!("no algorithm serves {} among {} ranks", question.collective, self.ranks);
+                Error::new(ErrorKind::Plan, told)
             })
         };
         let mut flips = vec![(LEAST, chosen(LEAST)?)];

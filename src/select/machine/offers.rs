@@ -9,8 +9,12 @@ use std::cell::OnceCell;
 /// Into how many tiles pipelined algorithms may cut a block on a machine: more than on a host, whose messages are smaller.
 const TILES: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-/// A proof that would take longer is not begun: the plan is shown with its price and as unproved.
+/// A proof that would take longer is not begun.
 const PROOF_LIMIT_NS: f64 = 5e8;
+
+/// A plan that can be proved in time goes before cheaper ones that can't if it takes at most so much longer than the cheapest. Where none
+/// does, the cheapest is the answer, and told to be unproved: nothing runs here, and whoever runs it proves it first.
+const WORTH_A_PROOF: f64 = 1.25;
 
 /// The offers of every algorithm of the registry, in its order.
 pub(super) struct Offers {
@@ -49,10 +53,21 @@ pub(super) struct Wish<'a> {
 
 /// What becomes of wishes: what is taken, and what would have gone before it but for its proof.
 pub(super) struct Granted<'a> {
-    /// The place of the wish, and with which tiles; None if none can be proved in time.
-    pub taken: Option<(usize, Priced<'a>)>,
+    /// None if there was no wish.
+    pub taken: Option<Taken<'a>>,
     /// The places of wishes whose proofs are too long with the tiles that they ask for, and how long these are.
     pub unproved: Vec<(usize, f64)>,
+}
+
+/// The wish that is taken.
+#[derive(Clone, Copy)]
+pub(super) struct Taken<'a> {
+    /// Its place.
+    pub index: usize,
+    /// With the tiles that it is taken with.
+    pub priced: Priced<'a>,
+    /// How long its proof would take, where that is too long.
+    pub unproved_ns: Option<f64>,
 }
 
 impl Offers {
@@ -84,13 +99,15 @@ impl Offers {
         priced.min_by(|(_, a), (_, b)| a.total_ns().total_cmp(&b.total_ns()))
     }
 
-    /// The rule by which everything is chosen: the cheapest plan whose proof does not take long; one with fewer tiles than were wished for
-    /// where that is what makes its proof short.
+    /// The rule by which everything is chosen: the cheapest plan whose proof does not take long, one with fewer tiles than were wished for
+    /// where that is what makes its proof short; but the cheapest of all, unproved, where those take much longer.
     pub fn grant<'a>(&'a self, wishes: impl Iterator<Item = Wish<'a>>, bytes: u64) -> Granted<'a> {
         let mut granted = Granted { taken: None, unproved: Vec::new() };
+        let mut first: Option<Taken<'a>> = None;
         for (index, wish) in wishes.enumerate() {
-            let best_ns = granted.taken.map_or(f64::INFINITY, |(_, (_, price))| price.total_ns());
-            if best_ns <= wish.time_ns {
+            let best_ns = granted.taken.map_or(f64::INFINITY, |taken| taken.priced.1.total_ns());
+            let cheapest_ns = first.map_or(f64::INFINITY, |first| first.priced.1.total_ns());
+            if best_ns <= wish.time_ns || wish.time_ns > WORTH_A_PROOF * cheapest_ns {
                 break;
             }
             let tilings = wish.offer.tilings.iter().rev().skip_while(|one| one.problem.tiles > wish.tiles);
@@ -98,11 +115,19 @@ impl Offers {
             if wanted_ns > PROOF_LIMIT_NS {
                 granted.unproved.push((index, wanted_ns));
             }
+            if let (None, Some(tiling)) = (first, tilings.clone().next()) {
+                let priced = (tiling, tiling.price(bytes, &self.ports));
+                first = Some(Taken { index, priced, unproved_ns: Some(wanted_ns) });
+            }
             let mut provable = tilings.filter(|one| one.proof_ns(wish.offer.algorithm) <= PROOF_LIMIT_NS);
             let priced = provable.next().map(|one| (one, one.price(bytes, &self.ports)));
             if let Some((tiling, price)) = priced.filter(|(_, price)| price.total_ns() < best_ns) {
-                granted.taken = Some((index, (tiling, price)));
+                granted.taken = Some(Taken { index, priced: (tiling, price), unproved_ns: None });
             }
+        }
+        if let Some(first) = first {
+            let most_ns = WORTH_A_PROOF * first.priced.1.total_ns();
+            granted.taken = granted.taken.filter(|taken| taken.priced.1.total_ns() <= most_ns).or(Some(first));
         }
         granted
     }
@@ -115,7 +140,7 @@ impl Offers {
             tiles: tiling.problem.tiles,
             time_ns: price.total_ns(),
         });
-        let (index, (_, price)) = self.grant(wishes, bytes).taken?;
+        let Taken { index, priced: (_, price), .. } = self.grant(wishes, bytes).taken?;
         Some((sorted[index].0.algorithm.name(), price))
     }
 }

@@ -3,7 +3,7 @@
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use std::time::Instant;
 use unisono::nccl;
-use unisono::select::machine::{Machine, Question};
+use unisono::select::machine::{Machine, Proof, Question};
 use unisono::select::report::{Flip, Offered, Report};
 use unisono::select::rules::{Rule, Rules};
 use unisono::topology::bound;
@@ -67,17 +67,21 @@ pub fn ours(asked: &Asked<'_>) -> Result<Report, Failure> {
         let told = rule.told(&rules.file);
         answer.take(&rule.algorithm, &told).map_err(|why| Failure::new(BAD_ARGUMENTS, format!("{told}: {why}")))?;
     }
-    let checked = machine.prove(question, &mut answer)?;
+    let proof = machine.prove(question, &mut answer)?;
     let bottleneck = answer.chosen().bottleneck.map(|one| machine.binding(one)).unwrap_or_default();
     let flips = machine.flips(question, &|bytes| Some(asked.rule(bytes)?.1.algorithm.clone()))?;
     let report = asked.report("unisono", answer.candidates.into_iter().map(Offered::from).collect())?;
     // Who follows a rule has other reasons than prices.
     let advice = if rule.is_none() { machine.advise(question, report.time_us) } else { None };
+    let report = match &proof {
+        Proof::Proved(checked) => report.proved(checked.facts()),
+        Proof::TooLong { why, .. } => report.unproved(why),
+    };
     let report = Report {
         bottleneck,
         advice,
         flips: flips.into_iter().map(|(from_bytes, chosen)| Flip { from_bytes, chosen }).collect(),
-        ..report.proved(checked.facts())
+        ..report
     };
     Ok(Report { planning_ms: Some(started.elapsed().as_secs_f64() * 1e3), ..report })
 }

@@ -46,6 +46,8 @@ pub struct Arguments {
 
 /// A trace with more slices than this can't be looked at.
 const MOST_SLICES: usize = 2_000_000;
+/// What is asked to be simulated may take longer to prove than a choice may.
+const MOST_PROOF_NS: f64 = 60e9;
 /// Legs of the critical path that the text shows at each end.
 const LEGS_SHOWN: usize = 6;
 
@@ -172,7 +174,7 @@ impl Arguments {
             answer.take(name, "another was asked for").map_err(refused)?;
             answer.candidates.truncate(1);
         }
-        let checked = machine.prove(question, &mut answer)?;
+        let checked = machine.prove(question, &mut answer)?.within(MOST_PROOF_NS)?;
         Ok((checked, answer.chosen().time_us.unwrap_or(f64::NAN)))
     }
 
