@@ -178,13 +178,16 @@ impl Origin {
     /// What the ranks of a communicator of `members` choose by; all of them find the same.
     pub fn context(&self, members: &[Rank], algorithm: Option<String>, rules: Rules, strict: bool) -> Context {
         let kind = self.slowest(members).unwrap_or(TransportKind::Memory);
-        let constants = match self {
-            Origin::Threads(_) => Constants::of(kind, members.len(), builder::processors()),
+        let (ranks, processors, proofs) = match self {
+            Origin::Threads(_) => (members.len(), builder::processors(), 1),
             Origin::Processes(world) => {
-                Constants::of(kind, world.most_on_a_host(members), world.processors[members[0]])
+                let (ranks, processors) = (world.most_on_a_host(members), world.processors[members[0]]);
+                (ranks, processors, ranks.div_ceil(processors.max(1)))
             }
         };
-        Context { strict, ..Context::new(algorithm, constants).with_rules(rules) }
+        let constants = Constants::of(kind, ranks, processors);
+        let context = Context::new(algorithm, constants).with_rules(rules).with_proofs_per_processor(proofs.max(1));
+        Context { strict, ..context }
     }
 
     /// A dropped communicator leaves nothing behind. The last one of a process says goodbye for it here: a progress thread or a
