@@ -16,7 +16,7 @@ use super::started::ticket::Tickets;
 use super::{Communicator, Progress, Shared};
 use crate::bootstrap::HostId;
 use crate::control::Control;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exec::links::{Links, Path};
 use crate::select::Context;
 use crate::select::rules::Rules;
@@ -24,6 +24,7 @@ use crate::topology::Layout;
 use crate::topology::host::Constants;
 use crate::transport::arena::Arena;
 use crate::types::{Rank, TransportKind};
+pub(super) use processes::FileHope;
 use processes::ProcessWorld;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicUsize};
@@ -50,7 +51,8 @@ struct Ground {
 }
 
 impl Origin {
-    /// A communicator of `members` (world ranks), of which this is `rank`. Collective: every member calls it.
+    /// A communicator of `members` (world ranks), of which this is `rank`. Collective: every member calls it. `hopeless` tells of a
+    /// failure elsewhere, for which nobody should wait any longer.
     pub fn make(
         &self,
         id: u64,
@@ -58,11 +60,12 @@ impl Origin {
         members: &[Rank],
         context: Arc<Context>,
         settings: &Settings,
+        hopeless: &dyn Fn() -> Option<Error>,
     ) -> Result<Communicator> {
         let deadline = Instant::now() + settings.timeout();
         let ground = match self {
             Origin::Threads(world) => world.ground(id, rank, members)?,
-            Origin::Processes(world) => world.ground(id, rank, members, deadline)?,
+            Origin::Processes(world) => world.ground(id, rank, members, &FileHope { deadline, hopeless })?,
         };
         let Ground { paths, arena, control, local_ranks } = ground;
         let transports = kinds(&paths);
