@@ -98,6 +98,7 @@ pub fn registry() -> &'static [&'static dyn Algorithm] {
         &hierarchy::RING_2D,
         &hierarchy::NVLS_RING,
         &hierarchy::NVLS_CIRCULANT,
+        &hierarchy::NVLS_DOUBLING,
         &hierarchy::RAILS,
     ]
 }

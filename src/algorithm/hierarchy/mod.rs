@@ -13,7 +13,7 @@
 //! | `hierarchical_halving` | `direct` | `halving_doubling`, `recursive_halving` |
 //! | `hierarchical_doubling` | `direct` | `recursive_doubling` |
 //! | `ring_2d` | `ring` | `ring` |
-//! | `nvls_ring`, `nvls_circulant` | `direct` through the switch | as above |
+//! | `nvls_ring`, `nvls_circulant`, `nvls_doubling` | `direct` through the switch | as above |
 //! | `rail_all_to_all` | `direct` | `direct` |
 //!
 //! Hops are the sum over the parts. A rank of an even hierarchy of k domains of m sends, and receives, in the domain (m-1)/m of
@@ -27,7 +27,8 @@
 //! receives at the end of the last is put off by one tile. So while tile t passes between domains, tile t+1 is
 //! scattered and tile t-1 gathered inside. Lanes side by side would need channels of their own for each, of which there are
 //! few, and set out in step: links that are shared fairly would carry all tiles through the first stage at
-//! once, and nothing would overlap. Why this order is sound is said in [`crate::plan::check::compose`].
+//! once, and nothing would overlap. Only folds in switches have a lane of their own ahead of the rest, since a fold begins when it is asked
+//! for, not when its parts are sent. Why this order is sound is said in [`crate::plan::check::compose`].
 //!
 //! Source: Cho et al., "BlueConnect", 2019; the rails are those of NCCL's PXN.
 
@@ -82,6 +83,8 @@ pub(super) const RING_2D: Hierarchy = Hierarchy { name: "ring_2d", inside: Insid
 pub(super) const NVLS_RING: Hierarchy = Hierarchy { name: "nvls_ring", inside: Inside::Switch, between: Between::Ring };
 pub(super) const NVLS_CIRCULANT: Hierarchy =
     Hierarchy { name: "nvls_circulant", inside: Inside::Switch, between: Between::Circulant };
+pub(super) const NVLS_DOUBLING: Hierarchy =
+    Hierarchy { name: "nvls_doubling", inside: Inside::Switch, between: Between::Doubling };
 pub(super) const RAILS: Hierarchy =
     Hierarchy { name: "rail_all_to_all", inside: Inside::Direct, between: Between::Direct };
 
