@@ -9,6 +9,7 @@
 //! | `window_round TIMEOUT_MS COLLECTIVE COUNT` | as `round`, on windows; `wrong` if a call says that all is well, and it is not |
 //! | `check`, `window_check` | `intact` if the paint of the last round is still there |
 //! | `alloc LENGTH` | `ok` once a window of bytes is allocated and freed, or the error |
+//! | `no_more_files` | `ok`; from then on this process opens none |
 //! | `timeout MS`, `describe`, `fork`, `shm` | see the code |
 //!
 //! A CALL is `collective type op count root`; of `send` and `recv` the root is the peer.
@@ -106,10 +107,20 @@ fn obey(communicator: &mut Communicator, painted: &mut Painted, line: &str) {
             let window = communicator.alloc::<u8>(number(rest) as usize)?;
             communicator.free(window)
         }),
+        "no_more_files" => {
+            open_no_more_files();
+            say("ok");
+        }
         "describe" => say(&communicator.describe()),
         "fork" => say(&fork::use_in_a_child(communicator)),
         _ => panic!("unknown command {line}"),
     }
+}
+
+fn open_no_more_files() {
+    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call only reads the limit.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
 }
 
 fn report(run: impl FnOnce() -> Result<(), Error>) {
