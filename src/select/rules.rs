@@ -1,7 +1,7 @@
 //! A user's rules: which algorithm to take for which collective, sizes, ranks and machine, before any price is asked.
 //!
 //! A rules file is CSV with this header, a rule a line; `#` begins a comment. Sizes are bytes as the command line reads them
-//! ([`size`](crate::size)); both ends of a range count as inside; `*` stands for no limit, or any.
+//! ([`size`]); both ends of a range count as inside; `*` stands for no limit, or any.
 //!
 //! ```
 //! use unisono::select::rules::Rules;
