@@ -16,7 +16,9 @@
 
 use crate::fork;
 use crate::registered::Registered;
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 use unisono::{Communicator, Element, Error, ReduceOp};
 
@@ -118,7 +120,9 @@ fn obey(communicator: &mut Communicator, painted: &mut Painted, line: &str) {
 }
 
 fn open_no_more_files() {
-    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // A new descriptor is the lowest that is free. A lower limit would end waits on those that are open, too.
+    let next = File::open("/dev/null").expect("it may open this one").as_raw_fd() as libc::rlim_t;
+    let limit = libc::rlimit { rlim_cur: next, rlim_max: next };
     // SAFETY: the call only reads the limit.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
 }
