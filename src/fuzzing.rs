@@ -10,14 +10,11 @@ mod allocation;
 #[cfg(test)]
 mod tests;
 
-/// Sizes as the command line reads them, which is no part of the library.
-#[path = "bin/unisono/size.rs"]
-mod size;
-
 pub(crate) use allocation::peak_bytes;
 
 use crate::nccl::Version;
 use crate::select::rules::Rules;
+use crate::size;
 use crate::topology::file;
 use crate::types::{Collective, DType, ReduceOp};
 use crate::{bootstrap, communicator, control, plan, transport};

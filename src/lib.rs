@@ -64,7 +64,7 @@ pub mod plan;
 pub mod reduce;
 pub mod room;
 pub mod select;
-mod size;
+pub mod size;
 pub mod topology;
 mod transport;
 pub mod types;

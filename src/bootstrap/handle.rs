@@ -60,7 +60,8 @@ pub(super) fn send_handle(stream: &Stream, handle: BorrowedFd<'_>, deadline: Ins
 /// Receives a descriptor, close-on-exec.
 ///
 /// # Errors
-/// `UnexpectedEof` if the other end closed, `InvalidData` if it sent something else, `TimedOut`.
+/// `UnexpectedEof` if the other end closed, `InvalidData` if it sent something else, `EMFILE` if this process may open no more files,
+/// `TimedOut`.
 pub(super) fn receive_handle(stream: &Stream, deadline: Instant) -> io::Result<OwnedFd> {
     loop {
         let received = with_message(|message| {
@@ -78,6 +79,10 @@ pub(super) fn receive_handle(stream: &Stream, deadline: Instant) -> io::Result<O
                     && (*header).cmsg_level == libc::SOL_SOCKET
                     && (*header).cmsg_type == libc::SCM_RIGHTS
                     && (*header).cmsg_len as usize == CONTROL_BYTES;
+                // The kernel cuts off a descriptor for which this process has no room.
+                if !is_handle && message.msg_flags & libc::MSG_CTRUNC != 0 {
+                    return Err(io::Error::from_raw_os_error(libc::EMFILE));
+                }
                 if !is_handle {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "no file descriptor came"));
                 }

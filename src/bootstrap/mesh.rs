@@ -37,7 +37,7 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 const GAVE_UP: &str = "it gave up: ";
 
 /// How often whoever waits for a connection asks whether there is still hope.
-const ASK_HOPE_INTERVAL: Duration = Duration::from_millis(20);
+pub(super) const ASK_HOPE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long a connection may take to be let in that was dialled before its rank left.
 const ARRIVAL: Duration = Duration::from_secs(1);
@@ -291,6 +291,13 @@ impl Mesh {
         let state = self.shared.state();
         let rank = state.fates.iter().position(|fate| matches!(fate, Fate::Lost(_)))?;
         self.obituary(&state, rank)
+    }
+
+    /// The first of these ranks known to be lost.
+    pub fn first_lost_of(&self, ranks: &[Rank]) -> Option<Error> {
+        let state = self.shared.state();
+        let rank = ranks.iter().find(|rank| matches!(state.fates[**rank], Fate::Lost(_)))?;
+        self.obituary(&state, *rank)
     }
 
     /// The error of a process that can't let in who waits outside.

@@ -1,13 +1,13 @@
 //! The public face: all ranks of a job after they met.
 
-use super::dial::{Dial, Target};
-use super::door::Door;
+use super::dial::{Dial, Target, no_descriptors};
+use super::door::{Door, is_out_of_descriptors};
 use super::environment::{Job, Meeting};
 use super::graph::{children, chords, parent, ranges};
 use super::handle::{receive_handle, send_handle};
 use super::host::HostId;
 use super::mailbox::ControlSink;
-use super::mesh::{Mesh, Purpose};
+use super::mesh::{ASK_HOPE_INTERVAL, Mesh, Purpose};
 use super::message::{Card, MAX_ANSWER_BYTES, Request, Tag};
 use super::rendezvous::{Met, hex, meet};
 use super::secret::Key;
@@ -281,14 +281,26 @@ impl World {
 
     /// Hands one file descriptor to several processes of this host: the first of the group gives it, the others give `None` and pass
     /// it on, as in a binomial broadcast; every member calls with the same tag and gets a descriptor of the same file, close-on-exec.
+    /// `hopeless` is asked some times a second while another is waited for, and ends it with the error that it gives; so does the loss
+    /// of any member.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the group does not hold this rank, holds one twice or one of another host, or `handle`
-    /// is given by another than its first; otherwise as [`World::open_stream`].
-    pub fn share_fd(&self, group: &[Rank], tag: Tag, handle: Option<OwnedFd>, deadline: Instant) -> Result<OwnedFd> {
+    /// is given by another than its first; otherwise as [`World::open_streams`].
+    pub fn share_fd(
+        &self,
+        group: &[Rank],
+        tag: Tag,
+        handle: Option<OwnedFd>,
+        deadline: Instant,
+        hopeless: &dyn Fn() -> Option<Error>,
+    ) -> Result<OwnedFd> {
         self.check_process()?;
         self.check_group(group, handle.is_some())?;
         let own = group.iter().position(|rank| *rank == self.rank).expect("the group was checked");
+        // Whoever is lost may be anywhere in the broadcast: before this rank, behind it, or between it and one that it waits for.
+        let any_lost = || self.own_links().and_then(|links| links.mesh.first_lost_of(group));
+        let hopeless = || hopeless().or_else(any_lost);
         let handle = match handle {
             Some(handle) => handle,
             None => {
@@ -296,17 +308,43 @@ impl World {
                 let links = self.links_to(giver)?;
                 let target = Target::Abstract(handle_name(&links.session, giver));
                 let request = Request::Handle { rank: self.rank, tag };
-                let stream = self.call(&target, giver, &request, deadline, &|| links.mesh.farewell_of(giver))?;
-                receive_handle(&stream, deadline).map_err(|error| self.broken(giver, "handing over a file", &error))?
+                let hopeless = || hopeless().or_else(|| links.mesh.farewell_of(giver));
+                let stream = self.call(&target, giver, &request, deadline, &hopeless)?;
+                self.await_handle(&stream, giver, deadline, &hopeless)?
             }
         };
         for child in children(own, group.len()) {
             let member = group[child];
-            let stream = self.links_to(member)?.mesh.take_parked(Purpose::Handle, member, tag, deadline, &|| None)?;
+            let stream = self.links_to(member)?.mesh.take_parked(Purpose::Handle, member, tag, deadline, &hopeless)?;
             send_handle(&stream, handle.as_fd(), deadline)
                 .map_err(|error| self.broken(member, "handing over a file", &error))?;
         }
         Ok(handle)
+    }
+
+    /// Receives a file from the rank that gives it, unless that becomes hopeless.
+    fn await_handle(
+        &self,
+        stream: &Stream,
+        giver: Rank,
+        deadline: Instant,
+        hopeless: &dyn Fn() -> Option<Error>,
+    ) -> Result<OwnedFd> {
+        loop {
+            let error = match receive_handle(stream, deadline.min(Instant::now() + ASK_HOPE_INTERVAL)) {
+                Ok(handle) => return Ok(handle),
+                Err(error) => error,
+            };
+            if let Some(reason) = hopeless() {
+                return Err(reason);
+            }
+            if is_out_of_descriptors(&error) {
+                return Err(no_descriptors(&error).on_rank(self.rank));
+            }
+            if error.kind() != io::ErrorKind::TimedOut || Instant::now() >= deadline {
+                return Err(self.broken(giver, "handing over a file", &error));
+            }
+        }
     }
 
     fn check_group(&self, group: &[Rank], gives: bool) -> Result<()> {

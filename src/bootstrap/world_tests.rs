@@ -335,7 +335,9 @@ fn one_file_is_shared_by_a_group() {
     let group = [3, 0, 4];
     let files = on_each(&worlds, |world| {
         let own = (world.rank() == 3).then(|| OwnedFd::from(memory_file()));
-        group.contains(&world.rank()).then(|| File::from(world.share_fd(&group, [1; 16], own, soon()).unwrap()))
+        group
+            .contains(&world.rank())
+            .then(|| File::from(world.share_fd(&group, [1; 16], own, soon(), &|| None).unwrap()))
     });
     let mut files: Vec<File> = files.into_iter().flatten().collect();
     files[0].write_all(b"one file").unwrap();
@@ -349,11 +351,29 @@ fn one_file_is_shared_by_a_group() {
         [(vec![1, 2], true), (vec![0, 1], false), (vec![0, 0], true), (vec![0, 5], true), (vec![], false)]
     {
         let own = gives.then(|| OwnedFd::from(memory_file()));
-        let error = worlds[0].share_fd(&group, [1; 16], own, soon()).unwrap_err();
+        let error = worlds[0].share_fd(&group, [1; 16], own, soon(), &|| None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{group:?}");
     }
-    let error = worlds[1].share_fd(&[0, 1], [2; 16], None, in_ms(20)).unwrap_err();
+    let error = worlds[1].share_fd(&[0, 1], [2; 16], None, in_ms(20), &|| None).unwrap_err();
     assert_eq!((error.kind(), error.peer()), (ErrorKind::Timeout, Some(0)));
+}
+
+#[test]
+fn a_file_that_will_not_come_is_not_waited_for() {
+    let worlds = Environment::local().join_all(3);
+    let failed = || Some(Error::new(ErrorKind::Resource, "rank 2 has no file descriptor left"));
+    let begun = Instant::now();
+    // The giver waits for one that never calls, then a taker for a giver that never does.
+    let own = Some(memory_file().into());
+    let told = worlds[0].share_fd(&[0, 1], [1; 16], own, soon(), &failed).unwrap_err();
+    assert_eq!(told.message(), failed().unwrap().message());
+    let told = worlds[1].share_fd(&[0, 1], [2; 16], None, soon(), &failed).unwrap_err();
+    assert_eq!(told.message(), failed().unwrap().message());
+    // Nor is it where a member is lost that neither gives to this rank nor takes from it.
+    worlds[2].die();
+    let told = worlds[1].share_fd(&[0, 1, 2], [3; 16], None, soon(), &|| None).unwrap_err();
+    assert_eq!((told.kind(), told.peer()), (ErrorKind::PeerLost, Some(2)));
+    assert!(begun.elapsed() < LONG / 2, "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -367,7 +387,7 @@ fn hosts_by_name_keep_files_apart() {
         threads.map(|thread| thread.join().unwrap())
     });
     assert_eq!(worlds[0].peer(1).host, HostId::named("host 1").unwrap());
-    let error = worlds[0].share_fd(&[0, 1], [0; 16], Some(memory_file().into()), soon()).unwrap_err();
+    let error = worlds[0].share_fd(&[0, 1], [0; 16], Some(memory_file().into()), soon(), &|| None).unwrap_err();
     assert!(error.message().contains("another host"), "{error}");
 }
 
@@ -541,7 +561,7 @@ fn strangers_at_a_running_job_hold_nobody_up() {
     let ear = listen(&worlds[1]);
     on_each(&worlds, |world| {
         let own = (world.rank() == 2).then(|| OwnedFd::from(memory_file()));
-        world.share_fd(&[2, 0, 1], [3; 16], own, soon()).unwrap();
+        world.share_fd(&[2, 0, 1], [3; 16], own, soon(), &|| None).unwrap();
         let peer = [2, 2, 0][world.rank()];
         if world.rank() != 1 {
             world.open_stream(peer, [4; 16], soon()).unwrap();
@@ -559,7 +579,9 @@ fn a_forked_child_is_refused_and_disturbs_nobody() {
     let child = unsafe { libc::fork() };
     if child == 0 {
         let refused = worlds[0].open_stream(1, [0; 16], soon()).is_err_and(|error| error.kind() == ErrorKind::Forked)
-            && worlds[0].share_fd(&[0, 1], [0; 16], None, soon()).is_err_and(|error| error.kind() == ErrorKind::Forked);
+            && worlds[0]
+                .share_fd(&[0, 1], [0; 16], None, soon(), &|| None)
+                .is_err_and(|error| error.kind() == ErrorKind::Forked);
         worlds[0].announce(2, b"from the child");
         worlds[0].leave();
         drop(worlds);
@@ -611,7 +633,7 @@ fn a_world_of_one_has_no_socket_and_no_thread() {
     let world = Environment::local().join(0, 1, soon()).unwrap();
     assert!(world.links.is_none());
     world.announce(2, b"to nobody");
-    world.share_fd(&[0], [0; 16], Some(memory_file().into()), soon()).unwrap();
+    world.share_fd(&[0], [0; 16], Some(memory_file().into()), soon(), &|| None).unwrap();
     assert_eq!(world.open_stream(0, [0; 16], soon()).unwrap_err().kind(), ErrorKind::InvalidArgument);
     world.leave();
     let odd = Job { size: 2, ..Environment::local().job(0, 1) };

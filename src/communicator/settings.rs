@@ -177,7 +177,7 @@ fn seconds(text: &str) -> Result<Duration> {
 }
 
 fn bytes(text: &str) -> Result<usize> {
-    let bytes = size::parse(text.trim()).and_then(|bytes| usize::try_from(bytes).ok());
+    let bytes = size::parse(text.trim()).ok().and_then(|bytes| usize::try_from(bytes).ok());
     bytes.ok_or_else(|| refuse("UNISONO_SHM_BYTES", text, "a number of bytes, such as 67108864 or 64MiB"))
 }
 

@@ -49,7 +49,7 @@ impl Communicator {
         // Prices are those of the ranks that are left: of their transports, and of how many share a host.
         let (algorithm, rules) = (self.context.algorithm.clone(), self.context.rules.clone());
         let context = Arc::new(self.origin.context(&members, algorithm, rules, self.context.strict));
-        let made = self.origin.make(id, rank, &members, context, &settings);
+        let made = self.origin.make(id, rank, &members, context, &settings, &|| self.control.failure());
         // The others may be waiting for this rank in the new communicator; they learn of the failure from the old one.
         made.map(Some).map_err(|error: Error| self.control.fail(error).on_rank(self.rank))
     }

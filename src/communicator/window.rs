@@ -1,7 +1,6 @@
 //! Windows: memory of the same size on every rank, which the peers of a host read where it lies.
 
-use super::create::Origin;
-use super::create::tag;
+use super::create::{FileHope, Origin, tag};
 use super::started::StableBuffer;
 use super::{Communicator, Shared};
 use crate::error::{Error, ErrorKind, Result};
@@ -212,9 +211,9 @@ impl Communicator {
             return Ok((Arc::new(window::Window { memory: Mapping::anonymous(part_bytes)?, part_bytes }), 0));
         }
         let members: Vec<Rank> = local.iter().map(|rank| self.control.member(*rank)).collect();
-        let deadline = Instant::now() + self.timeout;
+        let hope = FileHope { deadline: Instant::now() + self.timeout, hopeless: &|| self.control.failure() };
         let name = tag(self.control.communicator(), u64::from(id) << 33);
-        let memory = world.share_file(&members, name, file, part_bytes * local.len(), deadline)?;
+        let memory = world.share_file(&members, name, file, part_bytes * local.len(), &hope)?;
         let window = Arc::new(window::Window { memory, part_bytes });
         self.shared.lock().links.share_window(id, window.clone());
         let part = local.iter().position(|rank| *rank == self.rank).expect("we are local");

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 /// Into how many tiles pipelined algorithms may cut a block.
 const TILES: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
-/// Chunks sent by all ranks together, beyond which a proof takes longer than a choice may: about 0.1 s.
+/// Chunks sent by all ranks together, in all proofs that share a processor, beyond which a proof takes longer than a choice may: about 0.1 s.
 const AFFORDABLE_CHUNKS: u64 = 100_000;
 
 /// One algorithm's answer to a problem, whatever the size.
@@ -33,8 +33,7 @@ pub struct Estimate {
     grid: Grid,
     chunks_sent: u64,
     promised: Work,
-    /// None where a proof takes too long.
-    counted: OnceLock<Result<Option<Work>>>,
+    counted: OnceLock<Result<Work>>,
     proof_ns: OnceLock<f64>,
 }
 
@@ -80,15 +79,14 @@ impl Estimate {
         cost::price(&self.grid, work, constants, bytes)
     }
 
-    /// The work as the proof counts it; None where a proof takes longer than a choice may.
-    pub fn counted(&self, algorithm: &'static dyn Algorithm) -> Result<Option<Work>> {
-        let few = self.chunks_sent.saturating_mul(self.problem.ranks as u64) <= AFFORDABLE_CHUNKS;
-        let affordable = few && self.proof_ns(algorithm).is_finite();
-        let count = || {
-            let checked = affordable.then(|| Selector::prove(algorithm.name(), self.problem)).transpose()?;
-            Ok(checked.map(|checked| Work::counted(checked.facts())))
-        };
-        self.counted.get_or_init(count).clone()
+    /// The work as the proof counts it; None where so many proofs at once take longer than a choice may.
+    pub fn counted(&self, algorithm: &'static dyn Algorithm, proofs: usize) -> Result<Option<Work>> {
+        let chunks = self.chunks_sent.saturating_mul(self.problem.ranks as u64).saturating_mul(proofs as u64);
+        if chunks > AFFORDABLE_CHUNKS || self.proof_ns(algorithm).is_infinite() {
+            return Ok(None);
+        }
+        let count = || Ok(Work::counted(Selector::prove(algorithm.name(), self.problem)?.facts()));
+        self.counted.get_or_init(count).clone().map(Some)
     }
 
     /// About how long the proof takes.

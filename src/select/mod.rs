@@ -25,7 +25,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// A plan whose proof would take longer than this is not chosen while there is another: every process proves what it runs.
+/// A plan whose proof would make all wait for longer than this is not chosen while there is another: every process proves what it
+/// runs.
 const PROOF_LIMIT_NS: f64 = 2e9;
 
 /// What the ranks of a communicator agree on before they choose anything: rank 0's view, adopted by all.
@@ -38,6 +39,8 @@ pub struct Context {
     /// What goes before prices where no algorithm is set.
     pub rules: Rules,
     pub constants: Constants,
+    /// How many processes share a processor where they are most crowded: each proves for itself, so that all wait for so many proofs.
+    pub proofs_per_processor: usize,
     /// All agree on every collective before any of its data moves.
     pub strict: bool,
 }
@@ -45,7 +48,12 @@ pub struct Context {
 impl Context {
     pub fn new(algorithm: Option<String>, constants: Constants) -> Context {
         let (version, rules) = (env!("CARGO_PKG_VERSION").to_owned(), Rules::default());
-        Context { version, algorithm, rules, constants, strict: false }
+        Context { version, algorithm, rules, constants, proofs_per_processor: 1, strict: false }
+    }
+
+    /// With so many processes to a processor, each of which proves for itself; one process that holds all ranks is 1.
+    pub fn with_proofs_per_processor(self, proofs_per_processor: usize) -> Context {
+        Context { proofs_per_processor, ..self }
     }
 
     /// With rules that go before prices. Those of machine `host` or any hold here.
@@ -99,13 +107,17 @@ pub struct Explanation {
 /// is affordable among so many ranks, and priced again by what the proof counted.
 pub fn explain(context: &Context, problem: Problem, bytes: u64) -> Result<Explanation> {
     let all = estimate::all(problem);
-    let priced = by_price(&all, &context.constants, bytes)?;
+    let priced = by_price(&all, context, bytes)?;
     let mut candidates: Vec<Candidate> = priced.iter().map(Priced::candidate).collect();
     let proof_ns = |index: usize| {
         let Priced { estimates, best } = &priced[index];
-        best.map(|(estimate, _)| estimate.proof_ns(estimates.algorithm))
+        best.map(|(estimate, _)| estimate.proof_ns(estimates.algorithm) * context.proofs_per_processor as f64)
     };
-    prefer_what_is_proved_soon(&mut candidates, proof_ns, problem.ranks);
+    let among = match context.proofs_per_processor {
+        1 => format!("among {} ranks", problem.ranks),
+        several => format!("among {} ranks, {several} to a processor,", problem.ranks),
+    };
+    prefer_what_is_proved_soon(&mut candidates, proof_ns, &among);
     let fits = |name: &&String| candidates.iter().any(|one| one.name == **name && one.time_us.is_some());
     if let Some(forced) = context.algorithm.as_ref().filter(fits) {
         take(&mut candidates, forced, &format!("{forced} is set for this communicator")).expect("it fits");
@@ -145,15 +157,15 @@ fn take(candidates: &mut [Candidate], name: &str, why: &str) -> std::result::Res
 }
 
 /// Moves the first candidate whose proof is short to the front, and says of those before it why they are not taken.
-/// `proof_ns` tells how long the proof of the candidate at an index takes; None where it does not fit.
-fn prefer_what_is_proved_soon(candidates: &mut [Candidate], proof_ns: impl Fn(usize) -> Option<f64>, ranks: usize) {
+/// `proof_ns` tells how long all wait for the proof of the candidate at an index, None where it does not fit; `among` says whose proof.
+fn prefer_what_is_proved_soon(candidates: &mut [Candidate], proof_ns: impl Fn(usize) -> Option<f64>, among: &str) {
     for index in 0..candidates.len() {
         let Some(proof_ns) = proof_ns(index) else { break };
         if proof_ns <= PROOF_LIMIT_NS {
             candidates[..=index].rotate_right(1);
             return;
         }
-        candidates[index].rejected = Some(why_unproved(proof_ns, &format!("among {ranks} ranks")));
+        candidates[index].rejected = Some(why_unproved(proof_ns, among));
     }
     // None is short: the cheapest stays the choice.
     if let Some(chosen) = candidates.first_mut().filter(|one| one.time_us.is_some()) {
@@ -172,14 +184,15 @@ struct Priced<'a> {
 }
 
 /// All algorithms, cheapest first, those that don't fit last.
-fn by_price<'a>(all: &'a [Estimates], constants: &Constants, bytes: u64) -> Result<Vec<Priced<'a>>> {
+fn by_price<'a>(all: &'a [Estimates], context: &Context, bytes: u64) -> Result<Vec<Priced<'a>>> {
+    let constants = &context.constants;
     let promised = |estimates: &'a Estimates| Priced { estimates, best: estimates.cheapest(constants, bytes) };
     let mut priced: Vec<Priced> = all.iter().map(promised).collect();
     let best_ns = priced.iter().map(Priced::total_ns).fold(f64::INFINITY, f64::min);
     for one in &mut priced {
         if let Some((estimate, price)) = &mut one.best
             && price.total_ns() <= WORTH_A_PROOF * best_ns
-            && let Some(counted) = estimate.counted(one.estimates.algorithm)?
+            && let Some(counted) = estimate.counted(one.estimates.algorithm, context.proofs_per_processor)?
         {
             *price = estimate.price(&counted, constants, bytes);
         }
@@ -288,7 +301,7 @@ mod tests {
         let mut candidates = ["two_shot", "recursive_doubling", "one_shot"].map(named);
         let problem = Problem::new(Collective::AllReduce, 1000);
         let times_ns = candidates.each_ref().map(|one| proof_ns(algorithm::find(&one.name).unwrap(), &problem));
-        prefer_what_is_proved_soon(&mut candidates, |index| Some(times_ns[index]), problem.ranks);
+        prefer_what_is_proved_soon(&mut candidates, |index| Some(times_ns[index]), "among 1000 ranks");
         assert_eq!(candidates.each_ref().map(|one| &*one.name), ["recursive_doubling", "two_shot", "one_shot"]);
         let told = candidates[1].rejected.as_ref().unwrap();
         assert!(told.starts_with("its proof among 1000 ranks would take about "), "{told}");
@@ -296,6 +309,21 @@ mod tests {
         assert_eq!((forced.chosen.as_str(), &forced.candidates[0].rejected), ("ring", &None));
         let few = explained(Collective::AllReduce, 64, 1 << 30, None);
         assert!(few.candidates.iter().all(|one| one.rejected.is_none() || one.time_us.is_none()), "{few:?}");
+    }
+
+    #[test]
+    fn processes_that_share_a_processor_choose_what_all_of_them_prove_soon() {
+        let context = Context::new(None, Constants::of(TransportKind::Shm, 300, 2));
+        let crowded = context.clone().with_proofs_per_processor(150);
+        let problem = Problem::new(Collective::AllReduce, 300);
+        assert_eq!(explain(&context, problem, 8).unwrap().chosen, "one_shot");
+        let explanation = explain(&crowded, problem, 8).unwrap();
+        assert_eq!(explanation.chosen, "recursive_doubling");
+        let one_shot = explanation.candidates.iter().find(|one| one.name == "one_shot").unwrap();
+        let told = one_shot.rejected.as_deref().unwrap();
+        assert!(told.starts_with("its proof among 300 ranks, 150 to a processor, would take "), "{told}");
+        let large = explain(&crowded, problem, 64 << 20).unwrap();
+        assert_eq!(large.chosen, "circulant", "one proof by rotation: {large:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A user's rules: which algorithm to take for which collective, sizes, ranks and machine, before any price is asked.
 //!
-//! A rules file is CSV with this header, a rule a line; `#` begins a comment. Sizes are bytes as the command line reads them, or
-//! with KiB, MiB, GiB; both ends of a range count as inside; `*` stands for no limit, or any.
+//! A rules file is CSV with this header, a rule a line; `#` begins a comment. Sizes are bytes as the command line reads them
+//! ([`size`]); both ends of a range count as inside; `*` stands for no limit, or any.
 //!
 //! ```
 //! use unisono::select::rules::Rules;
@@ -23,12 +23,12 @@
 use crate::algorithm;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Problem;
+use crate::size;
 use crate::types::{Collective, UnknownName};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
 const HEADER: [&str; 7] = ["collective", "min_bytes", "max_bytes", "min_ranks", "max_ranks", "machine", "algorithm"];
-const UNITS: [(&str, u32); 3] = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
 /// More rules than anybody writes; overlaps are looked for among all pairs.
 const MOST_RULES: usize = 4096;
 /// A job has at most so many.
@@ -147,8 +147,8 @@ impl<'a> Fields<'a> {
         let unknown = |at: (usize, &str)| move |error: UnknownName| (at.0, error.to_string());
         let named: Collective = collective.1.parse().map_err(unknown(collective))?;
         let one = algorithm::find(algorithm.1).map_err(unknown(algorithm))?;
-        let bytes = range(min_bytes, max_bytes, 0, u64::MAX)?;
-        let ranks = range(min_ranks, max_ranks, 1, MOST_RANKS)?;
+        let bytes = range(min_bytes, max_bytes, size::parse, 0..=u64::MAX)?;
+        let ranks = range(min_ranks, max_ranks, ranks, 1..=MOST_RANKS)?;
         let ranks = *ranks.start() as usize..=*ranks.end() as usize;
         let samples =
             [*ranks.start(), *ranks.end().min(&(ranks.start() + 64)), (*ranks.start()).max(2).min(*ranks.end())];
@@ -173,14 +173,19 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The part of a range that lies between `least` and `most`.
+/// The part of a range that lies within `limits`.
 fn range(
     min: (usize, &str),
     max: (usize, &str),
-    least: u64,
-    most: u64,
+    read: impl Fn(&str) -> std::result::Result<u64, String>,
+    limits: RangeInclusive<u64>,
 ) -> std::result::Result<RangeInclusive<u64>, Wrong> {
-    let (given_start, given_end) = (number(min, least)?, number(max, most)?);
+    let (least, most) = limits.into_inner();
+    let end_of = |(column, text): (usize, &str), unlimited: u64| match text {
+        "*" => Ok(unlimited),
+        _ => read(text).map_err(|told| (column, told)),
+    };
+    let (given_start, given_end) = (end_of(min, least)?, end_of(max, most)?);
     let (start, end) = (given_start.max(least), given_end.min(most));
     if start > end {
         let shown = |text: &str, given, value: u64| match text {
@@ -194,14 +199,8 @@ fn range(
     Ok(start..=end)
 }
 
-fn number((column, text): (usize, &str), unlimited: u64) -> std::result::Result<u64, Wrong> {
-    if text == "*" {
-        return Ok(unlimited);
-    }
-    let unit = UNITS.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)));
-    let (digits, shift) = unit.unwrap_or((text, 0));
-    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-    number.ok_or_else(|| (column, format!("`{text}` is not a number; write 65536, 64KiB or `*`")))
+fn ranks(text: &str) -> std::result::Result<u64, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number of ranks: write one such as 4, or `*`"))
 }
 
 #[cfg(test)]
@@ -221,7 +220,10 @@ mod tests {
                 "r.csv, line 4, column 1: unknown collective `all_redcue`; did you mean `all_reduce`?",
             ),
             ("all_reduce,0,*,*,*,*,rign", "r.csv, line 4, column 22: unknown algorithm `rign`; did you mean `ring`?"),
-            ("all_reduce,1KB,*,*,*,*,ring", "column 12: `1KB` is not a number; write 65536, 64KiB or `*`"),
+            (
+                "all_reduce,1KB,*,*,*,*,ring",
+                "column 12: `1KB` is not a size: write bytes such as 8, 64KiB, 1MiB or 1GiB",
+            ),
             ("all_reduce,2KiB,1KiB,*,*,*,ring", "column 12: this rule can never match: 2KiB is more than 1KiB"),
             ("all_reduce,0,*, 9,8,*,ring", "column 17: this rule can never match: 9 is more than 8"),
             ("all_reduce,0,*,4294967296,*,*,ring", "this rule can never match: 4294967296 is more than 4294967295"),
@@ -230,7 +232,8 @@ mod tests {
             ("broadcast,0,*,*,*,*,ring", "column 21: this rule can never match: ring answers"),
             ("all_reduce,0,*,*,*,ring", "column 1: 6 fields where"),
             ("all_reduce,0,*,*,*,,ring", "an empty name"),
-            ("all_reduce,0,99999999999999999999,*,*,*,ring", "is not a number"),
+            ("all_reduce,0,99999999999999999999,*,*,*,ring", "is more than the 2^64 - 1 bytes that a size can have"),
+            ("all_reduce,0,*,1KiB,*,*,ring", "column 16: `1KiB` is not a number of ranks: write one such as 4, or `*`"),
             (
                 "all_reduce,0,8,*,*,*,ring\nall_reduce,8,9,4,4,host,two_shot",
                 "line 5, column 1: this rule and that of line 4 match the same calls",

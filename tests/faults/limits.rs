@@ -1,6 +1,6 @@
 //! Where something runs out, or a setting can't be right: one sentence that says what and what to do.
 
-use super::process::{Process, expect_all, spawn, spawn_as, start, tell_all};
+use super::process::{Process, TIMEOUT, expect_all, spawn, spawn_as, start, tell_all};
 use std::cell::Cell;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -117,6 +117,21 @@ fn buffers_that_the_host_has_not_are_refused_before_anything_starts() {
         // A launcher tells of the ranks that failed.
         let rest: Vec<&str> = stderr.lines().filter(|line| !line.contains("take fewer ranks")).collect();
         assert!(rest.is_empty() || command.contains("launch"), "{command}: {stderr}");
+    }
+}
+
+#[test]
+fn a_window_whose_file_one_rank_cannot_open_fails_on_all_ranks_at_once() {
+    // In the broadcast of the file among four, either 1 or 2 is between rank 0 and rank 3.
+    for starved in [1, 2] {
+        let mut processes = start(4, &[]);
+        processes[starved].tell("no_more_files");
+        processes[starved].expect("ok");
+        tell_all(&mut processes, "alloc 100000");
+        for (rank, failed) in processes.iter().map(Process::failed).enumerate() {
+            assert!(failed.kind == "resource" && failed.message.contains("file descriptor"), "rank {rank}: {failed:?}");
+            assert!(failed.wall < TIMEOUT / 2, "rank {rank}: {failed:?}");
+        }
     }
 }
 

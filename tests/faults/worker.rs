@@ -9,13 +9,16 @@
 //! | `window_round TIMEOUT_MS COLLECTIVE COUNT` | as `round`, on windows; `wrong` if a call says that all is well, and it is not |
 //! | `check`, `window_check` | `intact` if the paint of the last round is still there |
 //! | `alloc LENGTH` | `ok` once a window of bytes is allocated and freed, or the error |
+//! | `no_more_files` | `ok`; from then on this process opens none |
 //! | `timeout MS`, `describe`, `fork`, `shm` | see the code |
 //!
 //! A CALL is `collective type op count root`; of `send` and `recv` the root is the peer.
 
 use crate::fork;
 use crate::registered::Registered;
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 use unisono::{Communicator, Element, Error, ReduceOp};
 
@@ -106,10 +109,22 @@ fn obey(communicator: &mut Communicator, painted: &mut Painted, line: &str) {
             let window = communicator.alloc::<u8>(number(rest) as usize)?;
             communicator.free(window)
         }),
+        "no_more_files" => {
+            open_no_more_files();
+            say("ok");
+        }
         "describe" => say(&communicator.describe()),
         "fork" => say(&fork::use_in_a_child(communicator)),
         _ => panic!("unknown command {line}"),
     }
+}
+
+fn open_no_more_files() {
+    // A new descriptor is the lowest that is free. A lower limit would end waits on those that are open, too.
+    let next = File::open("/dev/null").expect("it may open this one").as_raw_fd() as libc::rlim_t;
+    let limit = libc::rlimit { rlim_cur: next, rlim_max: next };
+    // SAFETY: the call only reads the limit.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
 }
 
 fn report(run: impl FnOnce() -> Result<(), Error>) {

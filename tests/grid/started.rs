@@ -7,6 +7,7 @@ pub fn run(communicator: &mut Communicator) {
     of_one_root(communicator);
     of_uneven_blocks(communicator);
     in_a_scope(communicator);
+    even_blocks_in_a_scope(communicator);
     under_options(communicator);
     messages_to_both_sides(communicator);
     messages_that_others_need_before_they_come(communicator);
@@ -85,6 +86,32 @@ fn in_a_scope(communicator: &mut Communicator) {
     if rank == 0 {
         assert_eq!((to_root, reduced), (ranks, [sum_of_ranks(size)]));
     }
+}
+
+/// Every block has a value of its own, by who sends it and where it stands.
+fn even_blocks_in_a_scope(communicator: &mut Communicator) {
+    const LEN: usize = 3;
+    let (rank, size) = (communicator.rank(), communicator.size());
+    let block = |from: usize, place: usize| [(100 * from + place) as i32; LEN];
+    let all: Vec<i32> = (0..size).flat_map(|place| block(rank, place)).collect();
+    let (mut scattered, mut gathered) = ([-1; LEN], vec![-1; LEN * size]);
+    let (mut exchanged, mut told, mut summed) = (vec![-1; LEN * size], block(rank, rank), block(rank, 1));
+    let own = block(rank, 7);
+    communicator
+        .scope(|scope| {
+            let exchange = scope.start_all_to_all(&all, &mut exchanged)?;
+            scope.start_reduce_scatter(&all, &mut scattered, ReduceOp::Sum)?;
+            scope.start_broadcast(&mut told, size - 1)?;
+            scope.start_all_gather(&own, &mut gathered)?;
+            scope.start_all_reduce(&mut summed, ReduceOp::Sum)?;
+            exchange.wait()
+        })
+        .unwrap();
+    let from_each = |place: usize| (0..size).flat_map(|from| block(from, place)).collect::<Vec<i32>>();
+    assert_eq!((exchanged, gathered), (from_each(rank), from_each(7)));
+    let sum_at = |place: usize| [100 * sum_of_ranks(size) + (place * size) as i32; LEN];
+    assert_eq!((scattered, summed), (sum_at(rank), sum_at(1)));
+    assert_eq!(told, block(size - 1, size - 1));
 }
 
 /// What options say holds for what is started under them, and a wrong name is refused before anything is sent.

@@ -3,9 +3,9 @@
 use crate::failure::{BAD_ARGUMENTS, Failure};
 use crate::machine::{Bytes, Machine};
 use crate::output::Output;
-use crate::size;
 use serde::Serialize;
 use unisono::Collective;
+use unisono::size;
 use unisono::topology::bound::{BoundAt, bound};
 
 /// Say how long a collective takes at least, whatever the algorithm, and what limits it

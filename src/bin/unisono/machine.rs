@@ -1,8 +1,8 @@
 //! Which machine, how many bytes: arguments that the planning commands share.
 
 use crate::failure::{BAD_ARGUMENTS, Failure};
-use crate::size;
 use std::path::Path;
+use unisono::size;
 use unisono::topology::machines::{self, Request};
 use unisono::topology::{Topology, file};
 use unisono::{Collective, DType};

@@ -17,7 +17,6 @@ mod output;
 mod plan;
 mod plan_file;
 mod simulate;
-mod size;
 mod topology;
 
 use clap::Parser;

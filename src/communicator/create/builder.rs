@@ -101,7 +101,7 @@ impl Builder {
         let members: Vec<Rank> = (0..ranks).collect();
         let context = origin.context(&members, settings.algorithm.clone(), rules, settings.strict.unwrap_or(false));
         let context = Arc::new(context);
-        (0..ranks).map(|rank| origin.make(WORLD, rank, &members, context.clone(), &settings)).collect()
+        (0..ranks).map(|rank| origin.make(WORLD, rank, &members, context.clone(), &settings, &|| None)).collect()
     }
 
     /// As [`Communicator::from_env`].
@@ -148,7 +148,7 @@ impl Builder {
         }
         let (algorithm, rules) = (hellos[0].algorithm.clone(), rules.unwrap_or_default());
         let context = Arc::new(origin.context(&members, algorithm, rules, hellos[0].strict));
-        let made = origin.make(WORLD, world.rank(), &members, context, &settings);
+        let made = origin.make(WORLD, world.rank(), &members, context, &settings, &|| None);
         // The others may be waiting for what this rank can't do, and should hear why.
         made.inspect_err(|error| world.give_up(error.message()))
     }

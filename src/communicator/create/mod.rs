@@ -16,7 +16,7 @@ use super::started::ticket::Tickets;
 use super::{Communicator, Progress, Shared};
 use crate::bootstrap::HostId;
 use crate::control::Control;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exec::links::{Links, Path};
 use crate::select::Context;
 use crate::select::rules::Rules;
@@ -24,6 +24,7 @@ use crate::topology::Layout;
 use crate::topology::host::Constants;
 use crate::transport::arena::Arena;
 use crate::types::{Rank, TransportKind};
+pub(super) use processes::FileHope;
 use processes::ProcessWorld;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicUsize};
@@ -50,7 +51,8 @@ struct Ground {
 }
 
 impl Origin {
-    /// A communicator of `members` (world ranks), of which this is `rank`. Collective: every member calls it.
+    /// A communicator of `members` (world ranks), of which this is `rank`. Collective: every member calls it. `hopeless` tells of a
+    /// failure elsewhere, for which nobody should wait any longer.
     pub fn make(
         &self,
         id: u64,
@@ -58,11 +60,12 @@ impl Origin {
         members: &[Rank],
         context: Arc<Context>,
         settings: &Settings,
+        hopeless: &dyn Fn() -> Option<Error>,
     ) -> Result<Communicator> {
         let deadline = Instant::now() + settings.timeout();
         let ground = match self {
             Origin::Threads(world) => world.ground(id, rank, members)?,
-            Origin::Processes(world) => world.ground(id, rank, members, deadline)?,
+            Origin::Processes(world) => world.ground(id, rank, members, &FileHope { deadline, hopeless })?,
         };
         let Ground { paths, arena, control, local_ranks } = ground;
         let transports = kinds(&paths);
@@ -178,13 +181,16 @@ impl Origin {
     /// What the ranks of a communicator of `members` choose by; all of them find the same.
     pub fn context(&self, members: &[Rank], algorithm: Option<String>, rules: Rules, strict: bool) -> Context {
         let kind = self.slowest(members).unwrap_or(TransportKind::Memory);
-        let constants = match self {
-            Origin::Threads(_) => Constants::of(kind, members.len(), builder::processors()),
+        let (ranks, processors, proofs) = match self {
+            Origin::Threads(_) => (members.len(), builder::processors(), 1),
             Origin::Processes(world) => {
-                Constants::of(kind, world.most_on_a_host(members), world.processors[members[0]])
+                let (ranks, processors) = (world.most_on_a_host(members), world.processors[members[0]]);
+                (ranks, processors, ranks.div_ceil(processors.max(1)))
             }
         };
-        Context { strict, ..Context::new(algorithm, constants).with_rules(rules) }
+        let constants = Constants::of(kind, ranks, processors);
+        let context = Context::new(algorithm, constants).with_rules(rules).with_proofs_per_processor(proofs.max(1));
+        Context { strict, ..context }
     }
 
     /// A dropped communicator leaves nothing behind. The last one of a process says goodbye for it here: a progress thread or a

@@ -5,7 +5,7 @@ use super::{Ground, kinds, tag};
 use crate::bootstrap::{HostId, World};
 use crate::clock::Clock;
 use crate::control::{Control, Outlet};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exec::links::Path;
 use crate::transport::arena::{Arena, Reach};
 use crate::transport::memory::{self, Mapping};
@@ -24,6 +24,13 @@ pub struct ProcessWorld {
     pub processors: Vec<usize>,
     /// The control planes to which frames of the mesh go.
     pub controls: Arc<Controls>,
+}
+
+/// How long the ranks of a host wait for each other while they share a file, and what ends it sooner.
+pub struct FileHope<'a> {
+    pub deadline: Instant,
+    /// Why there will be no file.
+    pub hopeless: &'a dyn Fn() -> Option<Error>,
 }
 
 /// The part of a tag that stands for the arena, apart from those of channels and windows.
@@ -50,7 +57,7 @@ impl ProcessWorld {
         counts.into_values().max().unwrap_or(1)
     }
 
-    pub(super) fn ground(&self, id: u64, rank: Rank, members: &[Rank], deadline: Instant) -> Result<Ground> {
+    pub(super) fn ground(&self, id: u64, rank: Rank, members: &[Rank], hope: &FileHope) -> Result<Ground> {
         let own = members[rank];
         let local: Vec<Rank> = members
             .iter()
@@ -59,7 +66,7 @@ impl ProcessWorld {
             .collect();
         let arena = match local.len() {
             1 => None,
-            _ => Some(self.share_arena(id, own, &local, deadline)?),
+            _ => Some(self.share_arena(id, own, &local, hope)?),
         };
         let index = |member: Rank| local.iter().position(|local| *local == member);
         let path = |member: &Rank| match (&arena, index(*member)) {
@@ -84,23 +91,16 @@ impl ProcessWorld {
         })
     }
 
-    fn share_arena(&self, id: u64, own: Rank, local: &[Rank], deadline: Instant) -> Result<Arc<Arena>> {
+    fn share_arena(&self, id: u64, own: Rank, local: &[Rank], hope: &FileHope) -> Result<Arc<Arena>> {
         let bytes = self.shm_bytes.unwrap_or_else(|| Arena::default_bytes(local.len(), Reach::Processes));
-        let mapping = self.share_memory(own, local, tag(id, ARENA_PART), bytes, deadline)?;
+        let mapping = self.share_memory(own, local, tag(id, ARENA_PART), bytes, hope)?;
         Arena::for_processes(mapping, local.len())
     }
 
     /// Memory of `bytes` that all `local` ranks map: made by the first of them, handed to the others.
-    fn share_memory(
-        &self,
-        own: Rank,
-        local: &[Rank],
-        tag: [u8; 16],
-        bytes: usize,
-        deadline: Instant,
-    ) -> Result<Mapping> {
+    fn share_memory(&self, own: Rank, local: &[Rank], tag: [u8; 16], bytes: usize, hope: &FileHope) -> Result<Mapping> {
         let file = if local[0] == own { Some(memory::create_file(bytes)?) } else { None };
-        self.share_file(local, tag, file, bytes, deadline)
+        self.share_file(local, tag, file, bytes, hope)
     }
 
     /// The memory of a file of `bytes` that all `local` ranks map: given by the first of them, who made it.
@@ -110,9 +110,9 @@ impl ProcessWorld {
         tag: [u8; 16],
         file: Option<OwnedFd>,
         bytes: usize,
-        deadline: Instant,
+        hope: &FileHope,
     ) -> Result<Mapping> {
-        let file = self.world.share_fd(local, tag, file, deadline)?;
+        let file = self.world.share_fd(local, tag, file, hope.deadline, hope.hopeless)?;
         Mapping::of_file(&file, bytes)
     }
 }

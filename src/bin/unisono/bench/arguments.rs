@@ -4,11 +4,11 @@ use super::case::{Blocks, buffer_lengths};
 use super::measure::Size;
 use crate::arguments::ranks;
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
-use crate::size;
 use std::str::FromStr;
 use unisono::algorithm::{self, Algorithm};
 use unisono::plan::Problem;
 use unisono::room;
+use unisono::size;
 use unisono::{Collective, DType, ReduceOp, UnknownName};
 
 /// Time a collective over a sweep of sizes, and verify every result

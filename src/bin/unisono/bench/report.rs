@@ -5,10 +5,10 @@ use super::measure::{Size, Sweep};
 use super::row::{Case, Measured, Row};
 use super::table;
 use crate::failure::{FAILED, Failure};
-use crate::size;
 use indicatif::ProgressBar;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
+use unisono::size;
 use unisono::{Collective, Communicator};
 
 pub struct Report<'a> {

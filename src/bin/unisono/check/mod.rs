@@ -7,7 +7,6 @@ mod write;
 use crate::arguments::ranks;
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::output::Output;
-use crate::size;
 use proof::{Proved, prove, settings};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -16,6 +15,7 @@ use unisono::Collective;
 use unisono::algorithm::{Algorithm, find, registry};
 use unisono::plan::Problem;
 use unisono::plan::check::{Checked, check};
+use unisono::size;
 use write::Target;
 
 /// Prove every registered plan, or the plan in a file: contributions, matching, deadlock, races, and what it costs

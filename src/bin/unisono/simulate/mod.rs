@@ -4,7 +4,6 @@ use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::machine::Question;
 use crate::output::Output;
 use crate::plan_file::PlanFile;
-use crate::size;
 use serde::Serialize;
 use std::fs::File;
 use std::io::BufWriter;
@@ -17,6 +16,7 @@ use unisono::plan::price::{Ports, price};
 use unisono::plan::simulate::trace::{self, Slice};
 use unisono::plan::simulate::{Leg, Simulated, Work, simulate};
 use unisono::select::machine::{self, Machine};
+use unisono::size;
 use unisono::topology::bound::bound;
 
 /// Simulate the chosen plan on a machine: every message a flow, flows share links max-min-fairly
