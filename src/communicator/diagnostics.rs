@@ -42,8 +42,7 @@ impl Diagnostics {
             let line = format!("{call} on {ranks} ranks: {}{pipelined}{insisted}", plan.algorithm);
             let report = match call.algorithm {
                 Some(_) => String::new(),
-                None => report()
-                    .map_or_else(|error| format!("\n{error}"), |one| format!("\n{}", one.proved(checked.facts()))),
+                None => report().map_or_else(|error| format!("\n{error}"), |one| format!("\n{}", one.proved(checked))),
             };
             say(format!("{line}{report}").trim_end());
         }

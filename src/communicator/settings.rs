@@ -192,8 +192,12 @@ fn algorithm(variable: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<
 
 fn kind(variable: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<TransportKind>> {
     let Some(text) = lookup(variable).filter(|text| text != "auto") else { return Ok(None) };
+    // Threads of one process need not be told; processes can only be required to be none.
+    let prefers = variable == "UNISONO_TRANSPORT";
     let found = TransportKind::ALL.into_iter().find(|kind| kind.name() == text);
-    found.map(Some).ok_or_else(|| refuse(variable, &text, "one of auto, memory, shm, tcp"))
+    let found = found.filter(|kind| !(prefers && *kind == TransportKind::Memory));
+    let known = if prefers { "one of auto, shm, tcp" } else { "one of auto, memory, shm, tcp" };
+    found.map(Some).ok_or_else(|| refuse(variable, &text, known))
 }
 
 /// How a rank waits before it sleeps, by how many ranks share the processors.

@@ -206,7 +206,7 @@ impl Plan {
     }
 
     /// The plan, known to be composed of these parts in this order by the rule of [`check::compose`].
-    pub fn composed_of(self, parts: Vec<Part>) -> Plan {
+    pub(crate) fn composed_of(self, parts: Vec<Part>) -> Plan {
         Plan { parts: parts.into(), ..self }
     }
 

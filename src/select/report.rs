@@ -3,7 +3,8 @@
 use super::{Candidate, Context, Explanation};
 use crate::error::Result;
 use crate::plan::Problem;
-use crate::plan::check::Facts;
+use crate::plan::check::Checked;
+use crate::plan::check::compose::Way;
 use crate::topology::machines::HOST;
 use crate::topology::quantity::Constant;
 use crate::types::Collective;
@@ -153,8 +154,14 @@ impl Report {
     }
 
     /// With the words for a proof.
-    pub fn proved(self, facts: &Facts) -> Report {
-        let proof = format!("{} hops, {} moves of all ranks, contributions and order proved", facts.hops, facts.moves);
+    pub fn proved(self, checked: &Checked) -> Report {
+        let facts = checked.facts();
+        let how = match Way::of(checked.plan()) {
+            Way::Whole => "contributions and order proved",
+            Way::ByParts => "proved by its parts, each at its true size",
+            Way::ByRotation => "proved from one rank, for all look alike",
+        };
+        let proof = format!("{} hops, {} moves of all ranks, {how}", facts.hops, facts.moves);
         Report { proof: Some(proof), ..self }
     }
 

@@ -24,7 +24,8 @@ use crate::algorithm;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Problem;
 use crate::size;
-use crate::types::{Collective, UnknownName};
+use crate::topology::machines::{self, HOST};
+use crate::types::{Collective, UnknownName, edit_distance};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -162,6 +163,11 @@ impl<'a> Fields<'a> {
         if machine.1.is_empty() {
             return Err((machine.0, "an empty name; `*` stands for any machine".to_owned()));
         }
+        // A machine of a file may have any name, but one that is all but a preset's is a slip.
+        let is_slip = |known: &str| edit_distance(known, machine.1) <= 2;
+        if machines::find(machine.1).is_err() && machine.1 != HOST && machines::names().any(is_slip) {
+            return Err((machine.0, UnknownName::new("machine", machine.1, machines::names()).to_string()));
+        }
         Ok(Rule {
             collective: named.name().to_owned(),
             bytes,
@@ -229,6 +235,7 @@ mod tests {
             ("all_reduce,0,*,4294967296,*,*,ring", "this rule can never match: 4294967296 is more than 4294967295"),
             ("all_reduce,0,*,18446744073709551615,18446744073709551615,*,ring", "is more than 4294967295"),
             ("all_reduce,0,*,0,0,*,ring", "this rule can never match: 1 is more than 0"),
+            ("all_reduce,0,*,*,*,dgx-h10,ring", "column 20: unknown machine `dgx-h10`; did you mean `dgx-h100`?"),
             ("broadcast,0,*,*,*,*,ring", "column 21: this rule can never match: ring answers"),
             ("all_reduce,0,*,*,*,ring", "column 1: 6 fields where"),
             ("all_reduce,0,*,*,*,,ring", "an empty name"),

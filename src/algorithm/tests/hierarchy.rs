@@ -4,7 +4,7 @@ use super::*;
 use crate::algorithm::find;
 use crate::plan::Through;
 use crate::plan::check::prove;
-use crate::plan::{Move, Operand, Stage, Step};
+use crate::plan::{Buffer, Move, Operand, Program, Stage, Step};
 use crate::topology::Layout;
 use std::collections::BTreeMap;
 
@@ -283,6 +283,43 @@ fn a_rank_that_differs_is_found_among_many() {
             program
         });
         let flaw = prove(&wrong.composed_of(parts)).unwrap_err();
-        assert!(flaw.to_string().contains("do not send what the other takes"), "{flaw}");
+        let told = if spoiled == 0 { "do not send what the other takes" } else { "ends as nothing" };
+        assert!(flaw.to_string().contains(told), "{flaw}");
+    }
+}
+
+/// What a composed plan must not be: idle, without its waits, or reading its input again and again.
+#[test]
+fn wrong_programs_of_many_ranks_are_not_proved() {
+    type Spoil = fn(&mut Program);
+    let spoil: [(&str, Spoil); 3] = [
+        ("hierarchical_ring", |program| program.lanes = vec![Vec::new()]),
+        ("nvls_circulant", |program| program.lanes[1].retain(|step| !matches!(step, Step::Wait { .. }))),
+        ("hierarchical_ring", |program| {
+            let input = |operand: &mut Operand| match operand {
+                Operand::Local(span) if span.buffer == Buffer::Output => span.buffer = Buffer::Input,
+                _ => {}
+            };
+            for step in program.lanes.iter_mut().flatten() {
+                if let Step::Move(one) = step {
+                    one.sources.iter_mut().for_each(input);
+                }
+            }
+        }),
+    ];
+    for (name, spoil) in spoil {
+        let algorithm = find(name).unwrap();
+        let layout = Layout::Blocks(16);
+        let problem = Problem { layout, switch: true, tiles: 2, ..Problem::new(Collective::AllReduce, 80) };
+        let plan = algorithm.plan(&problem);
+        let parts = plan.parts().to_vec();
+        let right = plan.clone();
+        let wrong = Plan::new("spoiled", problem, plan.blocks, move |rank| {
+            let mut program = right.program(rank);
+            spoil(&mut program);
+            program
+        });
+        assert!(prove(&plan).is_ok(), "{name}");
+        assert!(prove(&wrong.composed_of(parts)).is_err(), "{name}");
     }
 }

@@ -31,10 +31,13 @@
 //! Factors work in place where the stage before left its result, which their proofs include.
 //!
 //! The rule itself was checked by proving whole every hierarchy of up to 64 ranks (`algorithm/tests/hierarchy.rs`). Of a larger plan
-//! this proves every factor at its true size and looks at the programs of some ranks as they are: that each move keeps the rules of a single step, and that
-//! what they send and take is what their peers take and send, message by message.
+//! this proves every factor at its true size and looks at the programs of some ranks as they are: that each move keeps the rules of a
+//! single step, that they read nothing that was not written, write all of the output and contribute every chunk once (`walk.rs`), and that
+//! what they send and take is what their peers take and send, message by message. That the programs of all ranks are made of the factors
+//! rests on who wrote the plan, so only this crate's hierarchies can say that they are composed.
 
 use super::flaw::Place;
+use super::walk::walk;
 use super::{Checked, Facts, Flaw, Proof, check, rotation, rules};
 use crate::plan::chunk::{ChunkId, Grid};
 use crate::plan::{Move, Operand, Part, Plan, Program, Span, Step};
@@ -95,6 +98,7 @@ fn by_parts(plan: &Plan) -> Result<Checked, Flaw> {
     for rank in sample.ranks() {
         let program = plan.program(rank);
         sample.rules(rank, &program)?;
+        walk(&sample.grid, rank, &program)?;
         sample.messages(rank, &program)?;
         facts.scratch_chunks = facts.scratch_chunks.max(program.scratch.len() as u32);
         facts.lanes = facts.lanes.max(program.lanes.len() as u32);
@@ -171,9 +175,10 @@ impl Sample<'_> {
         Sample { plan, grid: plan.grid() }
     }
 
-    /// One in the midst of the first domain, and the last of all, whose domain may be smaller.
-    fn ranks(&self) -> [Rank; 2] {
-        [1, self.plan.problem.ranks - 1]
+    /// One of the first domain, one in the middle, and the last of all, whose domain may be smaller.
+    fn ranks(&self) -> [Rank; 3] {
+        let ranks = self.plan.problem.ranks;
+        [1, ranks / 2, ranks - 1]
     }
 
     fn rules(&self, rank: Rank, program: &Program) -> Result<(), Flaw> {

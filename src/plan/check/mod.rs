@@ -40,6 +40,7 @@ mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
 mod value;
+mod walk;
 
 pub(crate) use run::Completeness;
 

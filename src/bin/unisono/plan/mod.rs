@@ -6,10 +6,10 @@ use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::machine::Question;
 use crate::output::Output;
 use row::Asked;
-use unisono::nccl;
 use unisono::select::machine::Machine;
 use unisono::select::rules::Rules;
 use unisono::topology::placement::Placement;
+use unisono::{Collective, nccl};
 
 /// Say what a collective costs on a machine, which algorithm wins, why, and how far it is from the best possible
 ///
@@ -75,7 +75,8 @@ impl Arguments {
             let asked = Asked {
                 machine: &machine,
                 collective: self.question.collective,
-                bytes,
+                // What a barrier's messages carry is nobody's.
+                bytes: if self.question.collective == Collective::Barrier { 0 } else { bytes },
                 dtype: self.question.size.dtype,
                 placement: &self.placement,
                 rules: rules.as_ref(),

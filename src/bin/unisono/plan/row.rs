@@ -69,12 +69,15 @@ pub fn ours(asked: &Asked<'_>) -> Result<Report, Failure> {
     }
     let proof = machine.prove(question, &mut answer)?;
     let bottleneck = answer.chosen().bottleneck.map(|one| machine.binding(one)).unwrap_or_default();
-    let flips = machine.flips(question, &|bytes| Some(asked.rule(bytes)?.1.algorithm.clone()))?;
+    let flips = match asked.collective {
+        Collective::Barrier => Vec::new(),
+        _ => machine.flips(question, &|bytes| Some(asked.rule(bytes)?.1.algorithm.clone()))?,
+    };
     let report = asked.report("unisono", answer.candidates.into_iter().map(Offered::from).collect())?;
     // Who follows a rule has other reasons than prices.
     let advice = if rule.is_none() { machine.advise(question, report.time_us) } else { None };
     let report = match &proof {
-        Proof::Proved(checked) => report.proved(checked.facts()),
+        Proof::Proved(checked) => report.proved(checked),
         Proof::TooLong { why, .. } => report.unproved(why),
     };
     let report = Report {
