@@ -164,7 +164,7 @@ impl<'a> Fields<'a> {
             return Err((machine.0, "an empty name; `*` stands for any machine".to_owned()));
         }
         // A machine of a file may have any name, but one that is all but a preset's is a slip.
-        let is_slip = |known: &str| edit_distance(known, machine.1) <= 2;
+        let is_slip = |known: &str| machine.1.len() > 3 && edit_distance(known, machine.1) <= 2;
         if machines::find(machine.1).is_err() && machine.1 != HOST && machines::names().any(is_slip) {
             return Err((machine.0, UnknownName::new("machine", machine.1, machines::names()).to_string()));
         }
