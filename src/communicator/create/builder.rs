@@ -104,6 +104,15 @@ impl Builder {
         (0..ranks).map(|rank| origin.make(WORLD, rank, &members, context.clone(), &settings, &|| None)).collect()
     }
 
+    /// Says what of these variables a communicator could not be made with, a file of rules included; for diagnostics. Of a job that
+    /// they describe, [`Job::from_environment`](crate::bootstrap::Job::from_environment) says so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`], with the variable and what to do.
+    pub fn check_variables(lookup: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+        Settings::default().or_environment(lookup)?.rules().map(drop)
+    }
+
     /// As [`Communicator::from_env`].
     pub fn from_env(self) -> Result<Communicator> {
         let lookup = |name: &str| std::env::var(name).ok();

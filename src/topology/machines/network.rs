@@ -43,6 +43,7 @@ pub const EFA_V4: Wide = Wide {
     reached: EFA_REACHED,
 };
 
+/// Of racks of GB200, where it was measured.
 pub const INFINIBAND: Wide = Wide {
     name: "InfiniBand",
     hop_us: Quantity::new(
@@ -55,4 +56,14 @@ pub const INFINIBAND: Wide = Wide {
         Measured,
         "torchcomms, GB200, one 400 Gbps NIC: 48.35 GB/s, GPU-initiated puts of 1 GiB",
     ),
+};
+
+pub const INFINIBAND_ELSEWHERE: Wide = Wide {
+    name: "InfiniBand",
+    hop_us: Quantity::new(
+        10.2,
+        Assumed,
+        "as between GB200: steps of ring all-gathers of 32 KiB over 4 to 32 GPUs (torchcomms)",
+    ),
+    reached: Quantity::new(0.97, Assumed, "as of a 400 Gbps NIC of GB200: 48.35 GB/s, GPU-initiated puts (torchcomms)"),
 };

@@ -10,10 +10,12 @@ const NVLINK4_THROUGH_SWITCH: Quantity = Quantity::new(
     Measured,
     "Azure, all-reduce of 8 GiB over 8 H100 with NVLS: 273.7 GB/s, and as much passes a GPU's link of 450 GB/s each way",
 );
-const NVLINK5_THROUGH_SWITCH: Quantity = Quantity::new(
+const H200_THROUGH_SWITCH: Quantity =
+    Quantity::new(0.61, Assumed, "as H100, of which 8 reach 273.7 of 450 GB/s: same NVLink, same switches");
+const B200_THROUGH_SWITCH: Quantity = Quantity::new(
     0.53,
-    Measured,
-    "NVIDIA aiconfigurator, all-reduce of 8 GiB over 8 GB200: 480.3 GB/s, and as much passes a GPU's link of 900 GB/s each way",
+    Assumed,
+    "as GB200, of which 8 reach 480.3 of 900 GB/s (NVIDIA aiconfigurator, all-reduce of 8 GiB): same NVLink",
 );
 
 const NVLINK4_OF_8: Total =
@@ -70,7 +72,7 @@ pub const P5EN: Design = Design {
     gpus: 8,
     gpus_per_host: 8,
     generation: &generation::H200,
-    switch_reached: Some(NVLINK4_THROUGH_SWITCH),
+    switch_reached: Some(H200_THROUGH_SWITCH),
     nics: a_nic_for_each(
         "efa",
         Quantity::new(400.0, Published, "EC2 user guide: 3,200 Gbps of 8 GPUs, 16 cards of 200 Gbps"),
@@ -88,7 +90,7 @@ pub const P6_B200: Design = Design {
     gpus: 8,
     gpus_per_host: 8,
     generation: &generation::B200,
-    switch_reached: Some(NVLINK5_THROUGH_SWITCH),
+    switch_reached: Some(B200_THROUGH_SWITCH),
     nics: a_nic_for_each(
         "efa",
         Quantity::new(400.0, Published, "EC2 user guide: 3,200 Gbps of 8 GPUs, 8 cards of 400 Gbps"),
@@ -129,7 +131,7 @@ pub const DGX_H100: Design = Design {
         "nic",
         Quantity::new(400.0, Published, "NVIDIA DGX H100 user guide: 8 ports of ConnectX-7 at 400 Gbps for the GPUs"),
     ),
-    network: &network::INFINIBAND,
+    network: &network::INFINIBAND_ELSEWHERE,
     totals: &[NVLINK4_OF_8],
 };
 
@@ -139,7 +141,7 @@ pub const HGX_H200: Design = Design {
     gpus: 8,
     gpus_per_host: 8,
     generation: &generation::H200,
-    switch_reached: Some(NVLINK4_THROUGH_SWITCH),
+    switch_reached: Some(H200_THROUGH_SWITCH),
     nics: a_nic_for_each(
         "nic",
         Quantity::new(
@@ -148,7 +150,7 @@ pub const HGX_H200: Design = Design {
             "the board has no NICs: the server's maker chooses, mostly a ConnectX-7 to a GPU",
         ),
     ),
-    network: &network::INFINIBAND,
+    network: &network::INFINIBAND_ELSEWHERE,
     totals: &[NVLINK4_OF_8],
 };
 
@@ -158,12 +160,12 @@ pub const HGX_B200: Design = Design {
     gpus: 8,
     gpus_per_host: 8,
     generation: &generation::B200,
-    switch_reached: Some(NVLINK5_THROUGH_SWITCH),
+    switch_reached: Some(B200_THROUGH_SWITCH),
     nics: a_nic_for_each(
         "nic",
         Quantity::new(400.0, Derived, "NVIDIA HGX: 0.8 TB/s of networking, both directions, 8 GPUs"),
     ),
-    network: &network::INFINIBAND,
+    network: &network::INFINIBAND_ELSEWHERE,
     totals: &[
         NVLINK5_OF_8,
         Total { sum: Sum::NicBothWays, value: 0.8, decimals: 1, source: "NVIDIA HGX: 0.8 TB/s of networking" },
@@ -181,7 +183,7 @@ pub const HGX_B300: Design = Design {
         "nic",
         Quantity::new(800.0, Derived, "NVIDIA HGX: 1.6 TB/s of networking, both directions, 8 GPUs"),
     ),
-    network: &network::INFINIBAND,
+    network: &network::INFINIBAND_ELSEWHERE,
     totals: &[
         NVLINK5_OF_8,
         Total { sum: Sum::NicBothWays, value: 1.6, decimals: 1, source: "NVIDIA HGX: 1.6 TB/s of networking" },

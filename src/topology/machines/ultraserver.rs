@@ -128,6 +128,6 @@ pub const GB300_NVL72: Design = Design {
     },
     gpus: 72,
     gpus_per_host: 4,
-    network: &network::INFINIBAND,
+    network: &network::INFINIBAND_ELSEWHERE,
     totals: &[NVLINK_OF_72, MEMORY_OF_72],
 };

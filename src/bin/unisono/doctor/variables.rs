@@ -2,6 +2,7 @@
 
 use super::{Findings, Section};
 use serde::Serialize;
+use unisono::Builder;
 use unisono::bootstrap::{Job, KNOWN_VARIABLES, unknown_variables};
 
 #[derive(Serialize)]
@@ -15,7 +16,7 @@ pub struct Environment {
     rank: Option<usize>,
     ranks: Option<usize>,
     #[serde(skip)]
-    contradiction: Option<unisono::Error>,
+    refused: Option<unisono::Error>,
 }
 
 #[derive(Serialize)]
@@ -44,8 +45,8 @@ impl Environment {
             let value = lookup(name)?;
             Some(Variable { name, value: (*name != "UNISONO_SECRET").then_some(value), meaning })
         });
-        let (job, contradiction) = match Job::from_environment(lookup) {
-            Ok(job) => (Some(job), None),
+        let (job, refused) = match Job::from_environment(lookup) {
+            Ok(job) => (Some(job), Builder::check_variables(lookup).err()),
             Err(error) => (None, Some(error)),
         };
         let mut unknown: Vec<Unknown> =
@@ -57,7 +58,7 @@ impl Environment {
             launcher: job.as_ref().map(|job| job.launcher.name()),
             rank: job.as_ref().map(|job| job.rank),
             ranks: job.as_ref().map(|job| job.size),
-            contradiction,
+            refused,
         }
     }
 }
@@ -78,7 +79,7 @@ impl Section for Environment {
     }
 
     fn judge(&self, findings: &mut Findings) {
-        if let Some(error) = &self.contradiction {
+        if let Some(error) = &self.refused {
             findings.broken(error.to_string());
         }
         for Unknown { name, nearest } in &self.unknown {
@@ -112,9 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn typing_errors_and_contradictions_are_found() {
+    fn typing_errors_and_what_is_refused_are_found() {
         let (_, findings) = read(&[("UNISONO_SECRIT", "x"), ("RANK", "3")]);
         assert!(findings.advice[0].contains("did you mean UNISONO_SECRET?"), "{:?}", findings.advice);
         assert!(findings.broken[0].contains("RANK=3"), "{:?}", findings.broken);
+        for wrong in [("UNISONO_TIMEOUT", "soon"), ("UNISONO_STRICT", "yes"), ("UNISONO_RULES", "/no/such/file")] {
+            let (_, findings) = read(&[wrong]);
+            assert!(findings.broken[0].contains(wrong.0), "{wrong:?}: {:?}", findings.broken);
+        }
     }
 }
