@@ -48,13 +48,14 @@ pub fn interfaces() -> io::Result<Vec<Address>> {
     checked(unsafe { libc::getifaddrs(&mut first) })?;
     let mut found = Vec::new();
     let mut next = first;
-    // SAFETY: `next` is null or an entry of the list, whose name ends with 0 and whose address, if any, is of the family
-    // that it says.
+    // SAFETY: `next` is null or an entry of the list, which is not freed yet.
     while let Some(entry) = unsafe { next.as_ref() } {
         found.push(Address {
+            // SAFETY: an entry's name ends with 0.
             interface: unsafe { CStr::from_ptr(entry.ifa_name) }.to_string_lossy().into_owned(),
             is_up: entry.ifa_flags & libc::IFF_UP as libc::c_uint != 0,
             is_loopback: entry.ifa_flags & libc::IFF_LOOPBACK as libc::c_uint != 0,
+            // SAFETY: an entry's address is null or of the family that it says.
             address: unsafe { ip_address(entry.ifa_addr) },
         });
         next = entry.ifa_next;
