@@ -1,9 +1,11 @@
 //! What a user may choose, and where each choice comes from.
 
 use super::diagnostics::Diagnostics;
+use crate::calibrate;
 use crate::error::{Error, ErrorKind, Result};
 use crate::select::rules::Rules;
 use crate::size;
+use crate::topology::host::Speeds;
 use crate::types::TransportKind;
 use std::borrow::Cow;
 use std::fs::File;
@@ -74,6 +76,8 @@ pub struct Settings {
     pub shm_bytes: Option<usize>,
     /// None where nothing was said.
     pub strict: Option<bool>,
+    /// Whether prices rest on a measurement of this host; yes where nothing was said.
+    pub calibrate: Option<bool>,
     pub diagnostics: Diagnostics,
 }
 
@@ -107,6 +111,9 @@ impl Settings {
         if self.strict.is_none() {
             self.strict = flag("UNISONO_STRICT", lookup)?;
         }
+        if self.calibrate.is_none() {
+            self.calibrate = flag("UNISONO_CALIBRATE", lookup)?;
+        }
         self.diagnostics = Diagnostics::of_environment(lookup)?;
         if let Some(name) = &self.algorithm {
             crate::algorithm::find(name)?;
@@ -116,6 +123,11 @@ impl Settings {
 
     pub fn timeout(&self) -> Duration {
         self.timeout.unwrap_or(DEFAULT_TIMEOUT)
+    }
+
+    /// How fast this host is, measured for so many ranks unless that is not wished.
+    pub fn speeds(&self, ranks: usize) -> Speeds {
+        if self.calibrate.unwrap_or(true) && ranks > 1 { calibrate::speeds(ranks) } else { Speeds::ASSUMED }
     }
 
     pub fn has_rules(&self) -> bool {

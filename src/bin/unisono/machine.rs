@@ -3,9 +3,10 @@
 use crate::failure::{BAD_ARGUMENTS, Failure};
 use std::path::Path;
 use unisono::size;
+use unisono::topology::host::{Constants, Speeds};
 use unisono::topology::machines::{self, Request};
 use unisono::topology::{Topology, file};
-use unisono::{Collective, DType};
+use unisono::{Builder, Collective, DType, TransportKind};
 
 /// The machine.
 #[derive(clap::Args, Clone, Debug)]
@@ -65,7 +66,8 @@ impl Machine {
                 units: self.units.unwrap_or(1),
                 gpus_per_unit: self.gpus_per_unit,
                 nic_gbps_per_gpu: self.nic_gbps_per_gpu,
-                cores: std::thread::available_parallelism().map_or(1, usize::from),
+                cores: cores(),
+                speeds: if self.is_host() { self.speeds()? } else { Speeds::ASSUMED },
             };
             return request.topology().map_err(|refused| self.refused(&refused));
         }
@@ -82,6 +84,28 @@ impl Machine {
         file::parse(&self.on, &text).map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))
     }
 
+    /// What prices rest on where the machine is this host: the very constants of a job of as many processes here.
+    pub fn host(&self) -> Result<Option<Constants>, Failure> {
+        if !self.is_host() {
+            return Ok(None);
+        }
+        let constants = Constants::of(TransportKind::Shm, self.ranks_of_host(), cores());
+        Ok(Some(constants.with_speeds(self.speeds()?)))
+    }
+
+    fn is_host(&self) -> bool {
+        self.on == machines::HOST
+    }
+
+    fn ranks_of_host(&self) -> usize {
+        self.gpus_per_unit.unwrap_or_else(cores)
+    }
+
+    /// Measured once, unless UNISONO_CALIBRATE says otherwise.
+    fn speeds(&self) -> Result<Speeds, Failure> {
+        Ok(Builder::host_speeds(self.ranks_of_host())?)
+    }
+
     fn names_a_file(&self) -> bool {
         self.on.ends_with(".toml") || self.on.contains('/')
     }
@@ -95,6 +119,11 @@ impl Machine {
         };
         Failure::new(BAD_ARGUMENTS, format!("{refused}{hint}"))
     }
+}
+
+/// Processors that this process may use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
