@@ -26,7 +26,8 @@ pub fn speeds(ranks: usize) -> Speeds {
     *SPEEDS.get_or_init(|| measure(ranks).map_or(Speeds::ASSUMED, rounded))
 }
 
-/// None where threads can't be started or a clock stands still.
+/// None where threads can't be started or a clock stands still. What other work on this host keeps from being measured in time is of the
+/// table.
 fn measure(ranks: usize) -> Option<Speeds> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let threads = ranks.clamp(1, processors.min(MOST_THREADS));
@@ -38,8 +39,8 @@ fn measure(ranks: usize) -> Option<Speeds> {
         false => last * ratio,
     };
     let speeds = Speeds {
-        hand_over_ns: if processors > 1 { hand_over_ns()? } else { Speeds::ASSUMED.hand_over_ns },
-        switch_ns: switch_ns(2 * processors.min(MOST_THREADS))?,
+        hand_over_ns: hand_over_ns().filter(|_| processors > 1).unwrap_or(Speeds::ASSUMED.hand_over_ns),
+        switch_ns: switch_ns(2 * processors.min(MOST_THREADS)).unwrap_or(Speeds::ASSUMED.switch_ns),
         own_cache_ns_per_byte: own,
         last_cache_ns_per_byte: last,
         memory_ns_per_byte: memory,
@@ -103,7 +104,8 @@ fn copy_ns_per_byte(threads: usize, both_bytes: usize, before: impl Fn(&[u8]) + 
     Some(times[(times.len() - 1) / 2].as_nanos() as f64 / bytes as f64)
 }
 
-/// Two threads that pass a word to and fro, each waiting for it on its own processor.
+/// Two threads that pass a word to and fro, each waiting for it on its own processor. None where other work on this host keeps them
+/// from that.
 fn hand_over_ns() -> Option<f64> {
     const BATCHES: u32 = 10;
     const ROUNDS: u32 = 50;
@@ -137,32 +139,44 @@ fn hand_over_ns() -> Option<f64> {
         }
         best
     });
-    times.map(|times| times[0].max(Speeds::ASSUMED.hand_over_ns / 8.0)).map(|ns| match ns.is_finite() {
-        true => ns,
-        false => Speeds::ASSUMED.hand_over_ns,
-    })
+    times.map(|times| times[0]).filter(|best| best.is_finite() && *best > 0.0)
 }
 
-/// So many threads, more than processors, that take turns by yielding.
+/// So many threads, more than processors, that take turns by yielding: the best of some rounds. None where other work on this host
+/// lets none of them end in time.
 fn switch_ns(threads: usize) -> Option<f64> {
-    const ROUNDS: u32 = 40;
+    const BATCHES: u32 = 10;
+    const ROUNDS: u32 = 4;
     let (word, count) = (AtomicU32::new(0), threads as u32);
     let given_up = Instant::now() + Duration::from_millis(2);
-    let times = on_threads(threads, |index| {
-        let start = Instant::now();
-        for round in 0..ROUNDS {
-            let turn = round * count + index as u32;
-            while word.load(Ordering::Acquire) != turn {
-                if Instant::now() > given_up {
-                    return start.elapsed().as_nanos() as f64 / f64::from(count * round.max(1));
-                }
-                thread::yield_now();
+    let wait = |turn: u32| {
+        while word.load(Ordering::Acquire) != turn {
+            if Instant::now() > given_up {
+                return false;
             }
-            word.store(turn + 1, Ordering::Release);
+            thread::yield_now();
         }
-        start.elapsed().as_nanos() as f64 / f64::from(count * ROUNDS)
+        true
+    };
+    let times = on_threads(threads, |index| {
+        let mut best = f64::INFINITY;
+        for batch in 0..BATCHES {
+            let start = Instant::now();
+            for round in batch * ROUNDS..(batch + 1) * ROUNDS {
+                let turn = round * count + index as u32;
+                if !wait(turn) {
+                    return best;
+                }
+                word.store(turn + 1, Ordering::Release);
+            }
+            // In the first one threads are still being started.
+            if batch > 0 {
+                best = best.min(start.elapsed().as_nanos() as f64 / f64::from(count * ROUNDS));
+            }
+        }
+        best
     });
-    times.map(|times| times.into_iter().fold(f64::INFINITY, f64::min))
+    times.map(|times| times[0]).filter(|best| best.is_finite())
 }
 
 /// What the first processor's last cache has for each that shares it, as Linux tells.

@@ -185,7 +185,9 @@ pub fn flag(variable: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<O
 
 fn seconds(text: &str) -> Result<Duration> {
     let seconds = text.trim().parse::<f64>().ok().filter(|value| *value > 0.0 && *value < 1e9);
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| refuse("UNISONO_TIMEOUT", text, "a number of seconds"))
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| refuse("UNISONO_TIMEOUT", text, "a number of seconds, more than 0 and less than 1000000000"))
 }
 
 fn bytes(text: &str) -> Result<usize> {
@@ -263,7 +265,12 @@ mod tests {
         let set = Settings { timeout: Some(Duration::from_secs(1)), ..Settings::default() };
         assert_eq!(set.or_environment(&lookup).unwrap().timeout(), Duration::from_secs(1));
         for (variable, value, told) in [
-            ("UNISONO_TIMEOUT", "soon", "UNISONO_TIMEOUT=soon is not a number of seconds"),
+            ("UNISONO_TIMEOUT", "soon", "UNISONO_TIMEOUT=soon is not a number of seconds, more than 0"),
+            (
+                "UNISONO_TIMEOUT",
+                "0",
+                "UNISONO_TIMEOUT=0 is not a number of seconds, more than 0 and less than 1000000000",
+            ),
             ("UNISONO_ALGORITHM", "rnig", "UNISONO_ALGORITHM=rnig: unknown algorithm `rnig`; did you mean `ring`?"),
             ("UNISONO_SHM_BYTES", "64MB", "UNISONO_SHM_BYTES=64MB is not a number of bytes"),
         ] {

@@ -15,6 +15,8 @@ pub struct Exchange {
     pub chunk_bytes: f64,
     /// Sent by the rank that sends most.
     pub messages: u64,
+    /// In a rank's own memory, beside what messages bring.
+    pub copied_chunks: u64,
 }
 
 /// Latency: every hop of every stage, and every further message of the busiest sender. Bandwidth: what the busiest rank sends and
@@ -23,7 +25,7 @@ pub struct Exchange {
 ///
 /// A rank sends and receives one after the other, so that stages and tiles hide nothing from each other but what crosses to other hosts.
 pub fn price(stages: &[Stage], exchange: &Exchange, constants: &Constants) -> Price {
-    let Exchange { collective, ranks, bytes, chunk_bytes, messages } = *exchange;
+    let Exchange { collective, ranks, bytes, chunk_bytes, messages, copied_chunks } = *exchange;
     let (inside, crossing) = (constants.inside(bytes), constants.crossing(bytes));
     let (mut latency_ns, mut fill_ns) = (0.0, 0.0);
     let (mut sent_ns, mut received_ns, mut crossing_ns) = (0.0, 0.0, 0.0);
@@ -45,15 +47,17 @@ pub fn price(stages: &[Stage], exchange: &Exchange, constants: &Constants) -> Pr
     let message_ns = if crosses { crossing.message_ns } else { inside.message_ns };
     latency_ns += messages.saturating_sub(hops.into()) as f64 * message_ns;
     let turns = constants.ranks_per_processor();
-    let inside_ns = if inside.send_ns_per_byte == 0.0 {
-        // Nobody works for what is lent, but who reads it reads at the rate of whoever has it.
-        let lent = stages.iter().map(|stage| stage.chunks_out as f64).sum::<f64>() * chunk_bytes;
-        received_ns.max(lent * inside.receive_ns_per_byte)
-    } else if collective.has_root() {
-        sent_ns.max(received_ns)
-    } else {
-        sent_ns + received_ns
-    };
+    let copied_ns = copied_chunks as f64 * chunk_bytes * inside.copy_ns_per_byte;
+    let inside_ns = copied_ns
+        + if inside.send_ns_per_byte == 0.0 {
+            // Nobody works for what is lent, but who reads it reads at the rate of whoever has it.
+            let lent = stages.iter().map(|stage| stage.chunks_out as f64).sum::<f64>() * chunk_bytes;
+            received_ns.max(lent * inside.receive_ns_per_byte)
+        } else if collective.has_root() {
+            sent_ns.max(received_ns)
+        } else {
+            sent_ns + received_ns
+        };
     let shared_ns = if collective.has_root() {
         let every_byte_ns = inside.send_ns_per_byte + inside.receive_ns_per_byte;
         (all_bytes(collective, ranks, bytes) * every_byte_ns / constants.processors as f64).min(inside_ns * turns)

@@ -52,13 +52,16 @@ impl Context {
     }
 
     /// What no algorithm beats among these ranks; None where they lie on several hosts, whose network is not known.
-    pub(super) fn bound(&self, problem: &Problem, bytes: u64) -> Option<BoundAt> {
+    pub fn bound(&self, problem: &Problem, bytes: u64) -> Option<BoundAt> {
         if problem.layout.domains(problem.ranks) != 1 || problem.ranks < 2 {
             return None;
         }
         let called = called(problem);
         let topology = machines::host(&self.constants, problem.ranks, Some((called, bytes)));
-        Some(bound::bound(&topology, called).ok()?.at(bytes))
+        let bound = bound::bound(&topology, called).ok()?.at(bytes);
+        // What is known to reach it does so on links, where processors need no time for messages and copies of their own.
+        let why = "on links between ranks that do nothing else".to_owned();
+        Some(BoundAt { tight: false, why, ..bound })
     }
 
     /// What a bottleneck is among these ranks, in words.

@@ -54,8 +54,8 @@ pub(super) struct Tiling {
     /// Into how many the buffer is cut.
     chunks: f64,
     stages: Vec<Stage>,
-    /// Sent by the busiest rank; counted where a price asks for it.
-    messages: OnceLock<u64>,
+    /// Messages sent and chunks copied by the busiest of two ranks; counted where a price asks for it.
+    own_work: OnceLock<(u64, u64)>,
     proof_ns: OnceLock<f64>,
 }
 
@@ -200,7 +200,7 @@ impl Tiling {
         let grid = algorithm.plan(&problem).grid();
         let chunks = f64::from(grid.blocks) * f64::from(grid.tiles);
         let stages = algorithm.stages(&problem);
-        Tiling { algorithm, problem, chunks, stages, messages: OnceLock::new(), proof_ns: OnceLock::new() }
+        Tiling { algorithm, problem, chunks, stages, own_work: OnceLock::new(), proof_ns: OnceLock::new() }
     }
 
     pub fn price(&self, bytes: u64, rates: &Rates) -> Price {
@@ -209,22 +209,20 @@ impl Tiling {
             Rates::Ports(ports) => price(&self.stages, chunk_bytes, self.problem.tiles, ports),
             Rates::Host(constants) => {
                 let Problem { collective, ranks, .. } = self.problem;
+                let (messages, copied_chunks) = self.own_work();
                 let exchange =
-                    Exchange { collective, ranks, bytes: bytes as f64, chunk_bytes, messages: self.messages() };
+                    Exchange { collective, ranks, bytes: bytes as f64, chunk_bytes, messages, copied_chunks };
                 cost::price(&self.stages, &exchange, constants)
             }
         }
     }
 
-    fn messages(&self) -> u64 {
+    fn own_work(&self) -> (u64, u64) {
         let Problem { root, ranks, .. } = self.problem;
-        *self.messages.get_or_init(|| {
+        *self.own_work.get_or_init(|| {
             let plan = self.algorithm.plan(&self.problem);
-            [root, (root + ranks / 2) % ranks]
-                .map(|rank| Sent::by(&plan.program(rank)).messages)
-                .into_iter()
-                .max()
-                .expect("there are two")
+            let [one, other] = [root, (root + ranks / 2) % ranks].map(|rank| Sent::by(&plan.program(rank)));
+            (one.messages.max(other.messages), one.copied.max(other.copied))
         })
     }
 

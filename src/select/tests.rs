@@ -1,6 +1,6 @@
 //! What a running job chooses.
 
-use super::proof_time::Sent;
+use super::proof_time::{Sent, proof_ns};
 use super::*;
 use crate::types::TransportKind;
 
@@ -51,17 +51,28 @@ fn a_pipeline_whose_proof_is_long_is_tried_with_fewer_tiles() {
 
 #[test]
 fn processes_that_share_a_processor_choose_what_all_of_them_prove_soon() {
-    let context = Context::new(None, Constants::of(TransportKind::Shm, 300, 2));
-    let crowded = context.clone().with_proofs_per_processor(150);
-    let problem = Problem::new(Collective::AllReduce, 300);
-    assert_eq!(explain(&context, problem, 8).unwrap().chosen, "one_shot");
-    let explanation = explain(&crowded, problem, 8).unwrap();
-    assert_eq!(explanation.chosen, "recursive_doubling");
-    let one_shot = explanation.candidates.iter().find(|one| one.name == "one_shot").unwrap();
-    let told = one_shot.rejected.as_deref().unwrap();
-    assert!(told.starts_with("its proof among 300 ranks, 150 to a processor, would take "), "{told}");
-    let large = explain(&crowded, problem, 64 << 20).unwrap();
-    assert_eq!(large.chosen, "circulant", "one proof by rotation: {large:?}");
+    const PROOFS: usize = 1000;
+    let context = Context::new(None, Constants::of(TransportKind::Shm, 300, 300));
+    let crowded = context.clone().with_proofs_per_processor(PROOFS);
+    let mut others = 0;
+    for (collective, bytes) in [8, 64 << 10, 64 << 20]
+        .into_iter()
+        .flat_map(|bytes| [(Collective::AllReduce, bytes), (Collective::AllGather, bytes)])
+    {
+        let problem = Problem::new(collective, 300);
+        let (alone, together) =
+            (explain(&context, problem, bytes).unwrap(), explain(&crowded, problem, bytes).unwrap());
+        let chosen = &together.candidates[0];
+        let proof_ns = proof_ns(algorithm::find(&chosen.name).unwrap(), &Problem { tiles: chosen.tiles, ..problem });
+        assert!(proof_ns * PROOFS as f64 <= 2e9, "{collective} of {bytes}: {}", chosen.name);
+        if together.chosen != alone.chosen {
+            others += 1;
+            let left = together.candidates.iter().find(|one| one.name == alone.chosen).unwrap();
+            let told = left.rejected.as_deref().unwrap();
+            assert!(told.starts_with("its proof among 300 ranks, 1000 to a processor, would take "), "{told}");
+        }
+    }
+    assert!(others > 0, "some plan whose proof takes long would be the fastest");
 }
 
 #[test]

@@ -143,6 +143,8 @@ pub struct Way {
     pub message_ns: f64,
     pub send_ns_per_byte: f64,
     pub receive_ns_per_byte: f64,
+    /// Of a copy in its own memory.
+    pub copy_ns_per_byte: f64,
 }
 
 impl Constants {
@@ -188,6 +190,7 @@ impl Constants {
             hop_ns,
             message_ns,
             send_ns_per_byte: wire.send_ns_per_byte + wire.send_passes * pass_ns + cached_ns,
+            copy_ns_per_byte: pass_ns,
             receive_ns_per_byte: wire.receive_ns_per_byte + wire.receive_passes * pass_ns + cached_ns,
         }
     }
@@ -195,12 +198,15 @@ impl Constants {
     /// The rate at which a rank's link passes bytes each way, at best, for lower bounds: what prices never fall below.
     pub fn link_bytes_per_s(&self, collective: Collective, bytes: u64) -> f64 {
         let way = self.inside(bytes as f64);
-        let ns_per_byte = match way.send_ns_per_byte > 0.0 {
-            true => way.send_ns_per_byte.min(way.receive_ns_per_byte),
-            false => way.receive_ns_per_byte,
+        let (send_ns, receive_ns) = (way.send_ns_per_byte, way.receive_ns_per_byte);
+        let ns_per_byte = match (collective.has_root(), send_ns > 0.0) {
+            // One rank may only send, and others may only receive, while the rest do nothing.
+            (true, true) => send_ns.min(receive_ns),
+            (true, false) => receive_ns,
+            // Every rank receives as much as it sends.
+            (false, _) => (send_ns + receive_ns) * self.ranks_per_processor(),
         };
-        let turns = if collective.has_root() { 1.0 } else { self.ranks_per_processor() };
-        1e9 / (ns_per_byte * turns)
+        1e9 / ns_per_byte
     }
 
     /// What the prices of a collective of so many bytes rest on, with where it comes from.

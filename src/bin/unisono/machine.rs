@@ -16,15 +16,15 @@ pub struct Machine {
     pub on: String,
 
     /// UltraServers, racks or instances; 1 if nothing is said
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true, value_parser = number)]
     units: Option<usize>,
 
     /// GPUs of each unit that take part, the first ones; all if nothing is said
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", allow_negative_numbers = true, value_parser = number)]
     gpus_per_unit: Option<usize>,
 
     /// The rate of a GPU's NIC, each direction
-    #[arg(long, value_name = "G")]
+    #[arg(long, value_name = "G", allow_negative_numbers = true, value_parser = gbps)]
     nic_gbps_per_gpu: Option<f64>,
 }
 
@@ -52,6 +52,41 @@ pub struct Question {
 
     #[command(flatten)]
     pub size: Bytes,
+}
+
+/// What `plan` is asked beside the question, and other commands have no use for.
+#[derive(clap::Args, Clone, Debug)]
+pub struct OfPlanOnly {
+    #[arg(long, hide = true, value_name = "NAME")]
+    engine: Option<String>,
+    #[arg(long, hide = true, value_name = "V")]
+    nccl_version: Option<String>,
+    #[arg(long, hide = true)]
+    no_nvls: bool,
+    #[arg(long, hide = true, value_name = "ORDER")]
+    placement: Option<String>,
+    #[arg(long, hide = true, value_name = "FILE")]
+    rules: Option<String>,
+}
+
+impl OfPlanOnly {
+    /// Refuses what is given and would change nothing, but for what says as much. `why` a command has no use for it.
+    ///
+    /// # Errors
+    /// One sentence that names the argument and what to do.
+    pub fn refuse(&self, why: &str) -> Result<(), Failure> {
+        let given = [
+            ("--engine", self.engine.as_deref().is_some_and(|name| name != "unisono")),
+            ("--nccl-version", self.nccl_version.is_some()),
+            ("--no-nvls", self.no_nvls),
+            ("--placement", self.placement.as_deref().is_some_and(|order| order != "blocked")),
+            ("--rules", self.rules.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((argument, _)) => Err(Failure::new(BAD_ARGUMENTS, format!("{argument}: {why}"))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A larger file is not a machine.
@@ -119,6 +154,14 @@ impl Machine {
         };
         Failure::new(BAD_ARGUMENTS, format!("{refused}{hint}"))
     }
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number of them: write one such as 4"))
+}
+
+fn gbps(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a rate in Gbps: write one such as 400"))
 }
 
 /// Processors that this process may use.

@@ -152,7 +152,7 @@ impl Builder {
         let hellos =
             (0..world.size()).map(|rank| Hello::decode(rank, &world.peer(rank).hello)).collect::<Result<Vec<_>>>()?;
         agree(&hellos).map_err(|error| error.on_rank(world.rank()))?;
-        let rules = hellos[0].rules.clone().transpose().map_err(|told| told.error().on_rank(world.rank()))?;
+        let rules = hellos[0].rules.clone().transpose().map_err(|told| told.error().on_rank(0))?;
         let controls = Arc::new(Controls::default());
         let origin = Origin::Processes(Arc::new(ProcessWorld {
             world: world.clone(),

@@ -102,6 +102,18 @@ pub fn hosts(context: &Context, asked: &Asked<'_>) -> Result<Report, Failure> {
     Ok(Report { dtype: Some(asked.dtype.name()), planning_ms, ..report })
 }
 
+/// Why NCCL does not pick what would take less time than its pick: it picks by a model of its own.
+fn misjudged(pair: &nccl::PairPrice, pick: &nccl::PairPrice) -> Option<String> {
+    let cheaper = pair.time_us? < pick.time_us?;
+    let told = match (pair.believed_us, pick.believed_us) {
+        (Some(believed), Some(picks)) if believed >= picks => {
+            format!("would take less, but NCCL's own model says {believed:.1} us of it and {picks:.1} us of its pick")
+        }
+        _ => "would take less, but NCCL does not pick it".to_owned(),
+    };
+    cheaper.then_some(told)
+}
+
 /// What NCCL takes, and what it would pick.
 pub fn nccls(asked: &Asked<'_>, settings: &nccl::Settings) -> Result<Report, Failure> {
     let started = Instant::now();
@@ -134,7 +146,7 @@ pub fn nccls(asked: &Asked<'_>, settings: &nccl::Settings) -> Result<Report, Fai
         time_us: pair.time_us,
         latency_us: pair.latency_us,
         bandwidth_us: pair.bandwidth_us,
-        rejected: pair.rejected.clone(),
+        rejected: pair.rejected.clone().or_else(|| misjudged(pair, &pairs[0])),
     });
     let report = asked.report("nccl", candidates.collect())?;
     Ok(Report { bottleneck, flips, planning_ms: Some(started.elapsed().as_secs_f64() * 1e3), ..report })
