@@ -1,4 +1,4 @@
-//! What is being proved, told on stderr while it takes long.
+//! What is being proved, told on stderr where it takes long.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
@@ -9,6 +9,9 @@ const THEN: Duration = Duration::from_secs(10);
 
 struct State {
     what: String,
+    since: Instant,
+    /// Counts what there was.
+    number: u64,
     is_over: bool,
 }
 
@@ -24,29 +27,36 @@ impl Progress {
     }
 
     fn telling(first: Duration, then: Duration, tell: impl Fn(&str) + Send + 'static) -> Progress {
-        let state = State { what: String::new(), is_over: false };
+        let state = State { what: String::new(), since: Instant::now(), number: 0, is_over: false };
         let shared = Arc::new((Mutex::new(state), Condvar::new()));
-        let (started, seen) = (Instant::now(), shared.clone());
+        let seen = shared.clone();
         let body = move || {
             let (state, over) = &*seen;
             let mut pause = first;
             let mut state = state.lock().expect("no panic under this lock");
             loop {
-                let waited = over.wait_timeout_while(state, pause, |state| !state.is_over);
-                state = waited.expect("no panic under this lock").0;
+                let number = state.number;
+                let is_same = |state: &mut State| !state.is_over && state.number == number;
+                let (now, waited) = over.wait_timeout_while(state, pause, is_same).expect("no panic under this lock");
+                state = now;
                 if state.is_over {
                     return;
                 }
-                tell(&format!("{}, {:.0} s so far", state.what, started.elapsed().as_secs_f64()));
-                pause = then;
+                pause = if waited.timed_out() { then } else { first };
+                if waited.timed_out() && !state.what.is_empty() {
+                    tell(&format!("{}, {:.0} s so far", state.what, state.since.elapsed().as_secs_f64()));
+                }
             }
         };
         // Where no thread can be started the work goes on untold.
         Progress { shared, teller: thread::Builder::new().spawn(body).ok() }
     }
 
+    /// What is begun now.
     pub fn at(&self, what: String) {
-        self.shared.0.lock().expect("no panic under this lock").what = what;
+        let mut state = self.shared.0.lock().expect("no panic under this lock");
+        *state = State { what, since: Instant::now(), number: state.number + 1, is_over: false };
+        self.shared.1.notify_all();
     }
 }
 

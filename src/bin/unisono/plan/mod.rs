@@ -2,7 +2,7 @@
 
 mod row;
 
-use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
+use crate::failure::{BAD_ARGUMENTS, Failure};
 use crate::machine::Question;
 use crate::output::Output;
 use row::Asked;
@@ -117,6 +117,6 @@ impl Arguments {
 
 fn read_rules(path: &str) -> Result<Rules, Failure> {
     let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::new(FAILED, format!("cannot read the rules of {path}: {error}")))?;
+        .map_err(|error| Failure::new(BAD_ARGUMENTS, format!("cannot read the rules of {path}: {error}")))?;
     Rules::parse(path, &text).map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))
 }
