@@ -51,7 +51,7 @@ fn a_pipeline_whose_proof_is_long_is_tried_with_fewer_tiles() {
 
 #[test]
 fn processes_that_share_a_processor_choose_what_all_of_them_prove_soon() {
-    const PROOFS: usize = 1000;
+    const PROOFS: usize = 500;
     let context = Context::new(None, Constants::of(TransportKind::Shm, 300, 300));
     let crowded = context.clone().with_proofs_per_processor(PROOFS);
     let mut others = 0;
@@ -69,7 +69,7 @@ fn processes_that_share_a_processor_choose_what_all_of_them_prove_soon() {
             others += 1;
             let left = together.candidates.iter().find(|one| one.name == alone.chosen).unwrap();
             let told = left.rejected.as_deref().unwrap();
-            assert!(told.starts_with("its proof among 300 ranks, 1000 to a processor, would take "), "{told}");
+            assert!(told.starts_with("its proof among 300 ranks, 500 to a processor, would take "), "{told}");
         }
     }
     assert!(others > 0, "some plan whose proof takes long would be the fastest");
