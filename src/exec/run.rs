@@ -134,7 +134,7 @@ impl Runner {
             fingerprint: 0,
             sources: Vec::with_capacity(most_sources),
             pieces: Vec::with_capacity(most_sources),
-            brief: Brief::of(&lowered, element_bytes),
+            brief: Brief::of(&lowered, &inboxes, element_bytes),
             lowered,
             kernel,
             element_bytes,
@@ -163,7 +163,7 @@ impl Runner {
             outgoing.loans.fill(None);
         }
         if let Some(brief) = &mut self.brief {
-            brief.begin();
+            brief.begin(memory);
         }
     }
 
