@@ -23,7 +23,7 @@ pub struct Progress {
 
 impl Progress {
     pub fn on_stderr() -> Progress {
-        Progress::telling(FIRST, THEN, |sentence| crate::failure::tell(sentence))
+        Progress::telling(FIRST, THEN, crate::failure::tell)
     }
 
     fn telling(first: Duration, then: Duration, tell: impl Fn(&str) + Send + 'static) -> Progress {
