@@ -6,7 +6,7 @@ use super::*;
 use crate::topology::machines::Request;
 
 fn topology(machine: &str, units: usize) -> Topology {
-    let request = Request { machine, units, gpus_per_unit: None, nic_gbps_per_gpu: None, cores: 4 };
+    let request = Request { units, cores: 4, ..Request::new(machine) };
     request.topology().unwrap()
 }
 
