@@ -127,7 +127,8 @@ impl Embedding<'_> {
             starts.extend(columns.iter().map(|runs| runs[index].start));
             let len = columns[0][index].len;
             debug_assert!(columns.iter().all(|runs| runs.len() == columns[0].len() && runs[index].len == len));
-            if let Some(last) = rows.last_mut() {
+            let buffers = || columns.iter().map(|runs| runs[index].buffer);
+            if let Some(last) = rows.last_mut().filter(|last| buffers().eq(last.buffers.iter().copied())) {
                 let gap_free =
                     last.count == 1 && starts.iter().zip(&last.starts).all(|(next, start)| *next == start + last.len);
                 if self.joins && gap_free {
@@ -138,8 +139,13 @@ impl Embedding<'_> {
                     continue;
                 }
             }
-            let buffers = columns.iter().map(|runs| runs[index].buffer).collect();
-            rows.push(Row { buffers, strides: vec![0; starts.len()], starts: starts.clone(), len, count: 1 });
+            rows.push(Row {
+                buffers: buffers().collect(),
+                strides: vec![0; starts.len()],
+                starts: starts.clone(),
+                len,
+                count: 1,
+            });
         }
         rows
     }
