@@ -9,12 +9,14 @@ use crate::plan::check::Checked;
 use std::sync::Arc;
 
 /// Prices, and what a proof may cost: all that a choice rests on beside the problem and its size.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Chooser {
     pub rates: Rates,
     pub proofs: Proofs,
     /// Whether domains, if there are several, reach each other.
     pub joined: bool,
+    /// What there is to choose from: [`Offers::of`].
+    pub offers_of: fn(Problem, bool) -> Arc<Offers>,
 }
 
 /// What our plans would take, the choice first, those that don't fit last.
@@ -107,7 +109,7 @@ impl Chooser {
     /// What the algorithms offer for a problem, found once.
     pub fn offers(&self, problem: Problem) -> Arc<Offers> {
         let joined = self.joined || problem.layout.domains(problem.ranks) <= 1;
-        Offers::of(problem, joined)
+        (self.offers_of)(problem, joined)
     }
 
     /// Prices every algorithm of the registry; the first of the answer is the cheapest.

@@ -1,7 +1,7 @@
 //! The choice among the ranks of hosts: the context of a job, and of `unisono plan --on host`, asked.
 
 use super::choice::{Answer, Chooser};
-use super::offers::{Proofs, Rates};
+use super::offers::{Offers, Proofs, Rates};
 use super::rules::Rule;
 use super::{Context, called};
 use crate::error::{Error, ErrorKind, Result};
@@ -19,7 +19,7 @@ impl Context {
         let at_once = self.proofs_per_processor.max(1);
         // Everything that is chosen is run, and so proved: no price makes up for what can't be.
         let proofs = Proofs { limit_ns: PROOF_LIMIT_NS, at_once, worth: f64::INFINITY };
-        Chooser { rates: Rates::Host(self.constants), proofs, joined: true }
+        Chooser { rates: Rates::Host(self.constants), proofs, joined: true, offers_of: Offers::of }
     }
 
     /// The candidates, with what is set or ruled in front; and the rule, if one holds.

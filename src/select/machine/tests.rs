@@ -44,16 +44,14 @@ fn flips_name_what_is_chosen_at_their_sizes() {
 #[test]
 fn ranks_that_alternate_between_domains_are_told_what_a_better_order_gains() {
     let topology = topology("dgx-h100", 2);
-    let machine = Machine::new(&topology);
+    let mut machine = Machine::new(&topology);
     let question = |layout| Question { collective: Collective::Broadcast, bytes: 1 << 20, layout };
     // Plans that follow the domains are as fast in any order: here there are none.
-    for layout in [Layout::Blocks(8), Layout::Interleaved(2)] {
-        machine.offers(question(layout));
-    }
-    for offers in machine.offers.borrow_mut().values_mut() {
-        let offers = Rc::get_mut(offers).expect("nobody else has them");
+    machine.chooser.offers_of = |problem, joined| {
+        let mut offers = Offers::found(problem, joined);
         offers.all.retain(|offer| offer.algorithm.fits(&Problem::new(Collective::Broadcast, 16)).is_ok());
-    }
+        Arc::new(offers)
+    };
     let time_us = |layout| {
         let mut answer = machine.explain(question(layout)).unwrap();
         machine.prove(question(layout), &mut answer).unwrap();

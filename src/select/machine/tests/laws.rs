@@ -1,11 +1,12 @@
 //! The laws that tie a closed form to the simulation of the very same plan, kept by every algorithm of the registry for every collective.
 
-use super::super::offers::{Offer, Tiling};
-use super::{Question, Selector, topology};
+use super::{Question, topology};
 use crate::plan::chunk::Counts;
 use crate::plan::price::{Port, Ports};
 use crate::plan::simulate::simulate;
+use crate::select::Selector;
 use crate::select::machine::Machine;
+use crate::select::offers::{Offer, Rates, Tiling};
 use crate::topology::bound;
 use crate::types::Collective;
 use std::ops::RangeInclusive;
@@ -39,7 +40,8 @@ fn tolerated(algorithm: &str, collective: Collective) -> RangeInclusive<f64> {
 
 fn cheapest<'a>(offer: &'a Offer, machine: &Machine<'_>, bytes: u64) -> Option<(&'a Tiling, f64)> {
     let soon = |one: &&Tiling| one.problem.tiles <= MOST_TILES && one.proof_ns(offer.algorithm) < SOON_NS;
-    let priced = offer.tilings.iter().filter(soon).map(|one| (one, one.price(bytes, &machine.ports).total_ns()));
+    let priced =
+        offer.tilings.iter().filter(soon).map(|one| (one, one.price(bytes, &machine.chooser.rates).total_ns()));
     priced.min_by(|a, b| a.1.total_cmp(&b.1))
 }
 
@@ -107,9 +109,9 @@ fn more_bandwidth_never_makes_a_price_higher() {
             for (offer, tiling) in offers.all.iter().flat_map(|one| one.tilings.iter().map(move |tiling| (one, tiling)))
             {
                 for bytes in [1 << 10, 1 << 20, 1 << 30] {
-                    let before = tiling.price(bytes, ports).total_ns();
+                    let before = tiling.price(bytes, &Rates::Ports(ports.clone())).total_ns();
                     for faster in [&inside, &crossing] {
-                        let after = tiling.price(bytes, faster).total_ns();
+                        let after = tiling.price(bytes, &Rates::Ports(faster.clone())).total_ns();
                         let of = offer.algorithm.name();
                         assert!(
                             after <= before,
