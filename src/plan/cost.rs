@@ -36,10 +36,10 @@ pub fn price(stages: &[Stage], exchange: &Exchange, constants: &Constants) -> Pr
         let crossing_chunks = (stage.crossing_chunks + stage.idle_chunks) as f64;
         crossing_ns += crossing_chunks * chunk_bytes * (crossing.send_ns_per_byte + crossing.receive_ns_per_byte);
         if stage.pipelined {
-            // The last hop's time is that of the tiles which are counted.
-            let hops = f64::from((stage.hops + stage.crossing_hops).saturating_sub(1));
-            let way = if stage.crossing_hops > 0 { &crossing } else { &inside };
-            fill_ns += hops * chunk_bytes * (way.send_ns_per_byte + way.receive_ns_per_byte);
+            let inside_ns = stage.fill_chunks as f64 * (inside.send_ns_per_byte + inside.receive_ns_per_byte);
+            let crossing_ns =
+                stage.crossing_fill_chunks as f64 * (crossing.send_ns_per_byte + crossing.receive_ns_per_byte);
+            fill_ns += (inside_ns + crossing_ns) * chunk_bytes;
         }
     }
     let hops: u32 = stages.iter().map(|stage| stage.hops + stage.crossing_hops).sum();

@@ -6,12 +6,13 @@ mod tests;
 
 use super::choice::Chooser;
 pub use super::choice::{Answer, Proof};
-use super::offers::{Proofs, Rates};
+use super::offers::{Offers, Proofs, Rates};
 use crate::error::Result;
 use crate::plan::Problem;
 use crate::plan::price::{Bottleneck, Ports};
 use crate::topology::{Layout, LinkClass, Topology};
 use crate::types::Collective;
+use std::sync::Arc;
 
 /// Nothing runs here, and whoever runs a plan proves it first: so an answer comes soon.
 const PROOFS: Proofs = Proofs { limit_ns: 5e8, at_once: 1, worth: 1.25 };
@@ -51,6 +52,10 @@ impl<'a> Machine<'a> {
 
     fn problem(&self, question: Question) -> Problem {
         Problem { layout: question.layout, switch: self.switch, ..Problem::new(question.collective.even(), self.ranks) }
+    }
+
+    fn offers(&self, question: Question) -> Arc<Offers> {
+        self.chooser.offers(self.problem(question))
     }
 
     /// Prices every algorithm of the registry; the first of the answer is the cheapest.

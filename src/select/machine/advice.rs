@@ -18,12 +18,11 @@ impl Machine<'_> {
         let priced = [Placement::Blocked, Placement::Interleaved].into_iter().filter_map(|goal| {
             let layout = goal.layout(self.topology).ok().filter(|layout| *layout != question.layout)?;
             let Chooser { rates, proofs, .. } = &self.chooser;
-            let offers = |question| self.chooser.offers(self.problem(question));
-            let other = offers(Question { layout, ..question });
+            let other = self.offers(Question { layout, ..question });
             let (chosen, price) = other.chosen(question.bytes, rates, proofs)?;
             // Not where only what is proved in time makes the difference.
             let cheapest_ns = |offers: &Offers| Some(offers.by_price(question.bytes, rates).first()?.1.1.total_ns());
-            if cheapest_ns(&other)? >= cheapest_ns(&offers(question))? {
+            if cheapest_ns(&other)? >= cheapest_ns(&self.offers(question))? {
                 return None;
             }
             Some((goal, chosen, price.total_ns() / 1e3))

@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_plan_too_large_to_be_proved_has_no_flaw() {
-        let proved = prove(find("direct").expect("it is registered"), Collective::AllToAll, 131_072);
+        let proved = prove(find("ring").expect("it is registered"), Collective::AllGather, 131_072);
         assert_eq!((proved.plans, proved.flaws, proved.flaw, proved.unproved), (0, 0, None, 1));
         let told = proved.why_unproved.expect("a reason");
         assert!(told.contains("not proved: the plan has more than"), "{told}");

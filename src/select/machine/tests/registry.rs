@@ -34,7 +34,7 @@ fn what_is_offered_on_any_machine_is_proved_where_that_is_soon_done() {
         let topology = topology(design.name, units);
         let machine = Machine::new(&topology);
         for collective in collectives() {
-            let offers = machine.chooser.offers(machine.problem(question(&machine, collective, 0)));
+            let offers = machine.offers(question(&machine, collective, 0));
             for offer in &offers.all {
                 let name = offer.algorithm.name();
                 for tiling in offer.tilings.iter().take_while(|one| one.problem.tiles <= 2) {
@@ -69,7 +69,7 @@ fn more_bytes_never_take_less_time_and_no_price_beats_the_bound() {
         let topology = topology(design.name, units);
         let machine = Machine::new(&topology);
         for collective in collectives() {
-            let offers = machine.chooser.offers(machine.problem(question(&machine, collective, 0)));
+            let offers = machine.offers(question(&machine, collective, 0));
             let bound = bound::bound(&topology, collective).unwrap();
             let tilings = || offers.all.iter().flat_map(|offer| offer.tilings.iter().map(move |one| (offer, one)));
             let mut before = vec![0.0; tilings().count()];
