@@ -179,7 +179,7 @@ impl<'a> Whole<'a> {
                 Groups::Rails => places.carried(seat),
             };
             for slot in slots {
-                let unit = unit::unit(&finder, (number, stage), Member { seat, slot }, &mut cells);
+                let unit = unit::unit(&finder, &self.stages, number, Member { seat, slot }, &mut cells);
                 units.push(unit.ok_or(Flaw::Parts { collective: self.grid.collective })?);
             }
         }

@@ -32,7 +32,7 @@ mod memory;
 mod outcome;
 mod place;
 mod race;
-mod rotation;
+pub(crate) mod rotation;
 mod rules;
 mod run;
 mod stuck;

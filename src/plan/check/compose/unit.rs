@@ -15,7 +15,7 @@ pub(super) struct Unit {
     pub(super) head: usize,
     /// Moves from this one on only receive.
     pub(super) tail: usize,
-    /// Whether the rank waits for none of those messages to be taken that others take in their tails.
+    /// Whether it is of the last stage, and the rank waits for none of those messages to be taken that others take in their tails.
     pub(super) keeps_sent: bool,
 }
 
@@ -82,14 +82,16 @@ impl Memory {
     }
 }
 
-/// What `member` has to do; the cells of its scratch are added to `cells`, each as large as the chunk named. `None` if there is no
+/// What `member` has to do in a stage; the cells of its scratch are added to `cells`, each as large as the chunk named. `None` if there is no
 /// such factor, or its moves can't be moves of the whole.
 pub(super) fn unit(
     finder: &Finder,
-    (number, stage): (usize, &Stage),
+    stages: &[Stage],
+    number: usize,
     member: Member,
     cells: &mut Vec<ChunkId>,
 ) -> Option<Unit> {
+    let (stage, last) = (&stages[number], stages.len() - 1);
     let (factor, local) = stage.factor(finder.places, member)?;
     let Program { lanes, scratch } = factor.plan.program(local);
     let [input, output] = [Buffer::Input, Buffer::Output].map(|buffer| finder.table(stage, member, buffer));
@@ -111,15 +113,16 @@ pub(super) fn unit(
     let rank = |local| stage.rank(finder.places, member, local);
     let mut moves: Vec<Renamed> = Vec::new();
     // With a single tile nothing is put off past another.
-    let mut kept = Kept::new(factor, local, &steps);
+    // Nothing but the last stage's tails is put off.
+    let mut kept = (number == last).then(|| Kept::new(factor, local, &steps));
     each_move(&steps, &mut |one, round| {
-        kept.add(one, round);
+        kept.iter_mut().for_each(|kept| kept.add(one, round));
         moves.extend(renamed(stage, &memory, &rank, one, round)?);
         Some(())
     })?;
     let head = moves.iter().take_while(|one| one.only_sends()).count();
     let tail = moves.len() - moves[head..].iter().rev().take_while(|one| one.only_receives()).count();
-    Some(Unit { stage: number, moves, head, tail, keeps_sent: kept.is_kept })
+    Some(Unit { stage: number, moves, head, tail, keeps_sent: kept.is_some_and(|kept| kept.is_kept) })
 }
 
 /// Calls `visit` with every move and its round; `None` at the first that gives it, and at waits, for which a factor has no other lane.
