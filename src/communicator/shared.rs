@@ -46,7 +46,14 @@ impl Shared {
         .remedy("make a communicator of its own in the child"))
     }
 
+    #[inline]
     pub fn lock(&self) -> MutexGuard<'_, Engine> {
+        self.try_lock().unwrap_or_else(|| self.lock_in_turn())
+    }
+
+    /// Another thread has the engine: it is asked to give it back.
+    #[cold]
+    fn lock_in_turn(&self) -> MutexGuard<'_, Engine> {
         // A panic under this lock is our own mistake; what the engine holds stays sound, and other handles must still be able
         // to finish or fail.
         self.callers.fetch_add(1, Ordering::Relaxed);

@@ -3,6 +3,9 @@
 //! Lanes advance instruction by instruction. Posts are pumped: an outbox sends its posts in order, each as far as the
 //! instruction behind it has come, so a received, reduced and forwarded chunk leaves while it is still in the cache.
 
+mod brief;
+mod standing;
+
 use super::links::Links;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::lower::{Beginning, Instruction, Lowered, Place, Post, Release, Source};
@@ -10,6 +13,8 @@ use crate::plan::{Buffer, Reduction};
 use crate::reduce::{self, Kernel};
 use crate::transport::{Head, Lent};
 use crate::types::Rank;
+use brief::{Brief, Stop};
+pub use standing::Standing;
 
 /// Bytes that are folded or copied before posts are pumped and loans given back: small enough to stay in a core's cache.
 const PIECE: u64 = 128 << 10;
@@ -28,6 +33,8 @@ pub struct Runner {
     fingerprint: u32,
     sources: Vec<reduce::Source>,
     pieces: Vec<Piece>,
+    /// Where the program is one of few short messages.
+    brief: Option<Brief>,
 }
 
 /// The addresses of one call.
@@ -95,33 +102,6 @@ struct Piece {
     lent: Lent,
 }
 
-/// Where an unfinished run stands, for error messages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    pub step: u32,
-    pub bytes: u64,
-    /// Ranks whose messages, or whose taking of ours, are waited for.
-    pub waits_for: Vec<Rank>,
-    /// Those of them whose link has an end that shows, behind the data, when they leave.
-    pub ends_show: Vec<Rank>,
-    /// The link to the one that is waited for is still to be made.
-    pub is_connecting: bool,
-}
-
-impl Standing {
-    /// Before the run, of a rank that waits for a connection.
-    pub fn connecting(peer: Rank) -> Standing {
-        Standing { waits_for: vec![peer], is_connecting: true, ..Standing::default() }
-    }
-
-    fn wait_for(&mut self, peer: Rank, descriptor: Option<std::os::fd::RawFd>) {
-        self.waits_for.push(peer);
-        if descriptor.is_some() {
-            self.ends_show.push(peer);
-        }
-    }
-}
-
 impl Runner {
     /// `inboxes` and `outboxes` are the links of the program, in its order.
     ///
@@ -154,6 +134,7 @@ impl Runner {
             fingerprint: 0,
             sources: Vec::with_capacity(most_sources),
             pieces: Vec::with_capacity(most_sources),
+            brief: Brief::of(&lowered, &inboxes, element_bytes),
             lowered,
             kernel,
             element_bytes,
@@ -181,6 +162,9 @@ impl Runner {
             (outgoing.next, outgoing.sent, outgoing.last_loan) = (0, 0, None);
             outgoing.loans.fill(None);
         }
+        if let Some(brief) = &mut self.brief {
+            brief.begin(memory);
+        }
     }
 
     /// Makes a program of one instruction over whole buffers, which moves one message, move one of another length.
@@ -191,6 +175,7 @@ impl Runner {
             panic!("a program of one instruction is resized, not of {}", lane.len())
         };
         assert!(*input_bytes == instruction.bytes && *output_bytes == instruction.bytes && bytes > 0);
+        self.brief = None;
         (instruction.bytes, *input_bytes, *output_bytes) = (bytes, bytes, bytes);
         outboxes.iter_mut().flat_map(|(_, posts)| posts).for_each(|post| post.bytes = bytes);
     }
@@ -198,6 +183,15 @@ impl Runner {
     /// Goes as far as it can without waiting; true when the program is done and all its memory released.
     #[inline]
     pub fn poll(&mut self, links: &mut Links) -> Result<bool> {
+        match self.poll_brief(links)? {
+            Stop::Done => return Ok(true),
+            Stop::Waiting => return Ok(false),
+            Stop::Unusual => {}
+        }
+        self.poll_any(links)
+    }
+
+    fn poll_any(&mut self, links: &mut Links) -> Result<bool> {
         loop {
             let mut moved = false;
             for lane in 0..self.lanes.len() {
@@ -401,58 +395,6 @@ impl Runner {
     /// The front of what has come where the program expects something. Not for the fast path.
     pub fn came(&self, links: &mut Links) -> Option<Head> {
         self.inboxes.iter().find_map(|inbox| Some(links.inbox(*inbox).peek().ok()??.head))
-    }
-
-    /// Where the run stands and whom it waits for. Not for the fast path.
-    pub fn standing(&self, links: &mut Links) -> Standing {
-        let mut standing = Standing::default();
-        for (lane, steps) in self.lanes.iter().zip(&self.lowered.lanes) {
-            let Some(instruction) = steps.get(lane.next) else { continue };
-            standing.step = standing.step.max(lane.next as u32);
-            standing.bytes += lane.done;
-            for source in &instruction.sources {
-                if let Source::Inbox(index) = *source
-                    && matches!(links.inbox(self.inboxes[index]).peek(), Ok(None))
-                {
-                    let descriptor = links.inbox(self.inboxes[index]).waits_on();
-                    standing.wait_for(links.peer_of_inbox(self.inboxes[index]), descriptor);
-                }
-            }
-        }
-        for (outgoing, (name, posts)) in self.outboxes.iter().zip(&self.lowered.outboxes) {
-            let stuck = posts.get(outgoing.next).filter(|post| self.ready_bytes(post) > outgoing.sent);
-            if let Some(post) = stuck.filter(|_| self.lanes_are_done()) {
-                // All that is left is to send.
-                (standing.step, standing.bytes) = (post.instruction as u32, outgoing.sent);
-            }
-            if stuck.is_some() || !outgoing.last_loan_is_back(links) {
-                standing.wait_for(name.peer, links.outbox(outgoing.link).waits_on());
-            }
-        }
-        standing.waits_for.sort_unstable();
-        standing.waits_for.dedup();
-        standing
-    }
-
-    /// Adds the descriptors on which bytes or room for bytes are waited for now; none that could be ready without helping.
-    pub fn add_descriptors(&self, links: &mut Links, into: &mut Vec<libc::pollfd>) {
-        for (lane, steps) in self.lanes.iter().zip(&self.lowered.lanes) {
-            for source in steps.get(lane.next).map_or(&[][..], |instruction| &instruction.sources) {
-                if let Source::Inbox(index) = *source
-                    && matches!(links.inbox(self.inboxes[index]).peek(), Ok(None))
-                    && let Some(fd) = links.inbox(self.inboxes[index]).waits_on()
-                {
-                    into.push(libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
-                }
-            }
-        }
-        for (outgoing, (_, posts)) in self.outboxes.iter().zip(&self.lowered.outboxes) {
-            if posts.get(outgoing.next).is_some_and(|post| self.ready_bytes(post) > outgoing.sent)
-                && let Some(fd) = links.outbox(outgoing.link).waits_on()
-            {
-                into.push(libc::pollfd { fd, events: libc::POLLOUT, revents: 0 });
-            }
-        }
     }
 
     /// Bytes of a post that its instruction has made ready.

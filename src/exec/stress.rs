@@ -18,21 +18,22 @@ use std::time::{Duration, Instant};
 
 const RANKS: usize = 4;
 const ROUNDS: u32 = 200;
-const ELEMENTS: usize = 5003;
+/// A few, of which programs are [brief](super::run), and many.
+const ELEMENTS: [usize; 2] = [3, 5003];
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn run_rank(rank: Rank, arena: &Arc<Arena>, checked: &Checked) {
+fn run_rank(rank: Rank, arena: &Arc<Arena>, checked: &Checked, elements: usize) {
     let start = Instant::now();
     let path = |peer: Rank| (peer != rank).then(|| Path::Arena { arena: arena.clone(), own: rank, peer });
     let mut links = Links::new(rank, (0..RANKS).map(path).collect(), links::never());
-    let lowered = lower(checked, rank, &Counts::Even(ELEMENTS as u64), 4, false);
+    let lowered = lower(checked, rank, &Counts::Even(elements as u64), 4, false);
     let hope = Hope { deadline: start + LIMIT, hopeless: &|_| None };
     let inboxes = lowered.inboxes.iter().map(|name| links.open_inbox(*name, &hope).unwrap()).collect();
     let outboxes = lowered.outboxes.iter().map(|(name, _)| links.open_outbox(*name, &hope).unwrap()).collect();
     let kernel = Kernel::new(DType::U32, ReduceOp::Sum, RANKS);
     let mut runner = Runner::new(lowered, Some(kernel), 4, inboxes, outboxes);
-    let mut input = vec![0u32; ELEMENTS];
-    let mut output = vec![0u32; ELEMENTS];
+    let mut input = vec![0u32; elements];
+    let mut output = vec![0u32; elements];
     let mut scratch = vec![0u8; runner.scratch_bytes()];
     for round in 0..ROUNDS {
         let value = |rank: usize, index: usize| (rank as u32 + 1) * (round + index as u32);
@@ -53,17 +54,19 @@ fn run_rank(rank: Rank, arena: &Arc<Arena>, checked: &Checked) {
 /// An arena per algorithm: new links on used rings would count from the beginning.
 fn run_worlds(new_arena: impl Fn() -> Arc<Arena>) {
     let problem = Problem::new(Collective::AllReduce, RANKS);
-    let registered = ["two_shot", "ring", "recursive_doubling", "double_tree"];
+    let registered = ["one_shot", "two_shot", "ring", "recursive_doubling", "double_tree"];
     let registered = registered.map(|algorithm| Selector::prove(algorithm, problem).unwrap());
     // Its lanes wait for each other, as no registered plan's do.
     for checked in registered.into_iter().chain([check(&samples::pairs_all_reduce(RANKS)).unwrap()]) {
-        let arena = &new_arena();
-        std::thread::scope(|scope| {
-            for rank in 0..RANKS {
-                let checked = &checked;
-                scope.spawn(move || run_rank(rank, arena, checked));
-            }
-        });
+        for elements in ELEMENTS {
+            let arena = &new_arena();
+            std::thread::scope(|scope| {
+                for rank in 0..RANKS {
+                    let checked = &checked;
+                    scope.spawn(move || run_rank(rank, arena, checked, elements));
+                }
+            });
+        }
     }
 }
 

@@ -157,25 +157,27 @@ unsafe fn fold<T: Target, V: Value, O: Operation, const N: usize>(
     count: usize,
     last: bool,
 ) {
-    let block = Block::<T, V, O, N>::new(kernel, last);
     let destination = destination.cast::<V>();
     let whole = count - count % N;
-    for at in (0..whole).step_by(N) {
-        // SAFETY: `at + N <= count`, and the caller promises `count` elements behind every address.
-        unsafe {
-            let result = match sources {
-                // The usual number of sources, apart so that its loop is unrolled.
-                [first, second] => block.reduce(&[*first, *second], |source| source.address.cast::<V>().add(at)),
-                _ => block.reduce(sources, |source| source.address.cast::<V>().add(at)),
-            };
-            V::store::<T, N>(&result, destination.add(at));
+    let most = count - count % FEW;
+    // SAFETY: the caller promises `count` elements behind every address, and `whole <= most <= count`.
+    unsafe {
+        Block::<T, V, O, N>::new(kernel, last).reduce_blocks(sources, 0..whole, destination);
+        let block = Block::<T, V, O, FEW>::new(kernel, last);
+        block.reduce_blocks(sources, whole..most, destination);
+        if count - most > ONE_BY_ONE {
+            block.reduce_rest(sources, most, count - most, destination.add(most));
+        } else {
+            (most..count).for_each(|at| block.reduce_one(sources, at, destination.add(at)));
         }
     }
-    if whole < count {
-        // SAFETY: as above, with `count - whole < N` elements from `whole`.
-        unsafe { block.reduce_rest(sources, whole, count - whole, destination.add(whole)) };
-    }
 }
+
+/// Elements of the blocks for what is less than a whole block: as few as every instruction set can load.
+const FEW: usize = 16;
+/// Up to so many elements go one by one: a padded copy is written in small parts and read in large ones, for which a processor
+/// waits until the parts have left its store buffer.
+const ONE_BY_ONE: usize = 4;
 
 /// What is the same for every block of one run.
 struct Block<T, V: Value, O, const N: usize> {
@@ -235,6 +237,43 @@ impl<T: Target, V: Value, O: Operation, const N: usize> Block<T, V, O, N> {
             }
         }
         wide
+    }
+
+    /// Folds the elements of `range`, whole blocks.
+    ///
+    /// # Safety
+    /// These elements are readable at every source and writable behind `destination`, and the processor has the instructions of `T`.
+    #[inline(always)]
+    unsafe fn reduce_blocks(&self, sources: &[Source], range: std::ops::Range<usize>, destination: *mut V) {
+        for at in range.step_by(N) {
+            // SAFETY: the caller's, since blocks are whole.
+            unsafe {
+                let result = match sources {
+                    // The usual number of sources, apart so that its loop is unrolled.
+                    [first, second] => self.reduce(&[*first, *second], |source| source.address.cast::<V>().add(at)),
+                    _ => self.reduce(sources, |source| source.address.cast::<V>().add(at)),
+                };
+                V::store::<T, N>(&result, destination.add(at));
+            }
+        }
+    }
+
+    /// Folds the elements `at` of every source.
+    ///
+    /// # Safety
+    /// They are readable, and `destination` is writable for one element.
+    #[inline(always)]
+    unsafe fn reduce_one(&self, sources: &[Source], at: usize, destination: *mut V) {
+        let load = |source: &Source| {
+            // SAFETY: the caller's.
+            let wide = unsafe { V::load_one(source.address.cast::<V>().add(at)) };
+            if O::PREMULTIPLIES && source.raw { V::as_stored(wide.scale(self.factor)) } else { wide }
+        };
+        let first = load(&sources[0]);
+        let all = sources[1..].iter().fold(first, |left, source| O::combine(left, load(source)));
+        let result = if self.divide { all.divide(self.divisor) } else { all };
+        // SAFETY: the caller's.
+        unsafe { V::store_one(result, destination) };
     }
 
     /// The last `count < N` elements, from `at` of every source, by way of a padded copy.

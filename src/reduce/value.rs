@@ -25,6 +25,18 @@ pub(super) trait Value: Element {
     /// `N` elements are writable at `address`, and the processor has the instructions of `T`.
     unsafe fn store<T: Target, const N: usize>(wide: &[Self::Wide; N], address: *mut Self);
 
+    /// As `load`, of one element.
+    ///
+    /// # Safety
+    /// The element is readable at `address`.
+    unsafe fn load_one(address: *const Self) -> Self::Wide;
+
+    /// As `store`, of one element.
+    ///
+    /// # Safety
+    /// The element is writable at `address`.
+    unsafe fn store_one(wide: Self::Wide, address: *mut Self);
+
     /// What is left of a value that is stored and loaded again.
     fn as_stored(wide: Self::Wide) -> Self::Wide;
 }
@@ -47,6 +59,18 @@ macro_rules! own_accumulator {
                     // SAFETY: i < N elements are writable, as the caller promises.
                     unsafe { address.add(i).write_unaligned(Self::as_stored(wide)) };
                 }
+            }
+
+            #[inline(always)]
+            unsafe fn load_one(address: *const $value) -> $value {
+                // SAFETY: the caller promises a readable element.
+                unsafe { address.read_unaligned() }
+            }
+
+            #[inline(always)]
+            unsafe fn store_one(wide: $value, address: *mut $value) {
+                // SAFETY: the caller promises a writable element.
+                unsafe { address.write_unaligned(Self::as_stored(wide)) };
             }
 
             #[inline(always)]
@@ -73,6 +97,34 @@ trait Packed: Value<Wide = f32> {
 
     /// The element in the lowest bits, zeros above.
     fn narrow_low(wide: f32) -> u32;
+
+    /// # Safety
+    /// The element is readable at `address`.
+    #[inline(always)]
+    unsafe fn widen_one(address: *const Self) -> f32 {
+        // SAFETY: the caller's; every pattern of bits is an element.
+        let bits = unsafe {
+            match Self::BITS {
+                8 => u32::from(address.cast::<u8>().read()),
+                _ => u32::from(address.cast::<u16>().read_unaligned()),
+            }
+        };
+        Self::widen_top(bits << (32 - Self::BITS))
+    }
+
+    /// # Safety
+    /// The element is writable at `address`.
+    #[inline(always)]
+    unsafe fn narrow_one(wide: f32, address: *mut Self) {
+        let bits = Self::narrow_low(wide);
+        // SAFETY: the caller's.
+        unsafe {
+            match Self::BITS {
+                8 => address.cast::<u8>().write(bits as u8),
+                _ => address.cast::<u16>().write_unaligned(bits as u16),
+            }
+        }
+    }
 
     /// # Safety
     /// `N` elements are readable at `address`.
@@ -146,6 +198,16 @@ macro_rules! value_by_words {
                 unsafe { Self::store_words(wide, address) }
             }
             #[inline(always)]
+            unsafe fn load_one(address: *const $value) -> f32 {
+                // SAFETY: the caller promises a readable element.
+                unsafe { Self::widen_one(address) }
+            }
+            #[inline(always)]
+            unsafe fn store_one(wide: f32, address: *mut $value) {
+                // SAFETY: the caller promises a writable element.
+                unsafe { Self::narrow_one(wide, address) };
+            }
+            #[inline(always)]
             fn as_stored(wide: f32) -> f32 {
                 Self::widen_top(Self::narrow_low(wide) << (32 - Self::BITS))
             }
@@ -185,6 +247,18 @@ impl Value for f16 {
                 InstructionSet::Avx512 => x86::store_avx512(wide, address),
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn load_one(address: *const f16) -> f32 {
+        // SAFETY: the caller promises a readable element.
+        unsafe { Self::widen_one(address) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_one(wide: f32, address: *mut f16) {
+        // SAFETY: the caller promises a writable element.
+        unsafe { Self::narrow_one(wide, address) };
     }
 
     #[inline(always)]

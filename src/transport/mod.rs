@@ -64,6 +64,16 @@ pub enum Lent {
     Window,
 }
 
+/// What a look for one whole message found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    Nothing,
+    /// The message, in one record that is not lent.
+    Whole(*const u8),
+    /// Something else: [`Inbox::peek`] tells what.
+    Other,
+}
+
 /// Whether a record is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -156,6 +166,23 @@ impl Inbox {
             #[cfg(test)]
             Inbox::Faulty(receiver) => receiver.peek(),
         }
+    }
+
+    /// Looks for a message that comes in one record; [`Inbox::take`] takes it.
+    #[inline]
+    pub fn look(&mut self, head: Head) -> Result<Look> {
+        if let Inbox::Ring(receiver) = self {
+            return Ok(receiver.look(head));
+        }
+        Ok(match self.peek()? {
+            None => Look::Nothing,
+            Some(record)
+                if record.head == head && record.len as u64 == head.message_bytes && record.lent == Lent::Not =>
+            {
+                Look::Whole(record.data)
+            }
+            Some(_) => Look::Other,
+        })
     }
 
     /// Before a piece of a record lent by address is read; false if the sender took it back.

@@ -27,7 +27,7 @@
 use super::arena::{Arena, Bell, Reach};
 use super::flow::{self, Flow};
 use super::window::Windows;
-use super::{Head, Lent, Record, Taken};
+use super::{Head, Lent, Look, Record, Taken};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -308,6 +308,32 @@ impl Receiver {
             len: (len - self.taken) as usize,
             lent,
         })
+    }
+
+    /// Looks for a message that lies in one cell.
+    #[inline]
+    pub fn look(&mut self, head: Head) -> Look {
+        if self.ring.is_none() && !self.find_ring() {
+            return Look::Nothing;
+        }
+        let Some(ring) = &self.ring else { return Look::Nothing };
+        if !flow::is_published(ring.stamp(self.tail), self.tail) {
+            return Look::Nothing;
+        }
+        let cell = ring.cell(self.tail);
+        // SAFETY: the stamp says that the sender has filled the cell and will not touch it until we raise `consumed`.
+        let (fingerprint, word, message_bytes) = unsafe {
+            (cell.add(8).cast::<u32>().read(), cell.add(12).cast::<u32>().read(), cell.add(16).cast::<u64>().read())
+        };
+        let came = Head { fingerprint, message_bytes };
+        // A record that was taken in part is no message any more, and one that is longer than a cell lies elsewhere.
+        let is_whole =
+            u64::from(word) == u64::from(KIND_INLINE << 28) | message_bytes && message_bytes <= INLINE as u64;
+        if came != head || !is_whole || self.taken > 0 {
+            return Look::Other;
+        }
+        // SAFETY: the payload of a cell starts there.
+        Look::Whole(unsafe { cell.add(HEAD) })
     }
 
     /// Before a piece of a record lent by address is read: false if the sender has taken it back.

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::exec::run::Memory;
 use crate::plan::chunk::Counts;
 use crate::plan::lower::alias_offset;
-use crate::types::{Collective, Element, Rank};
+use crate::types::{Collective, DType, Element, Rank};
 
 /// A call and where its buffers lie.
 pub(in crate::communicator) struct Request {
@@ -17,14 +17,35 @@ pub(in crate::communicator) struct Request {
     pub memory: Memory,
 }
 
+impl Default for Request {
+    /// A barrier that nobody has asked for, to be [filled in](Communicator::fill).
+    fn default() -> Request {
+        Request {
+            call: Call {
+                collective: Collective::Barrier,
+                dtype: DType::U8,
+                op: None,
+                counts: Counts::Even(1),
+                root: 0,
+                in_place: true,
+                algorithm: None,
+            },
+            memory: Memory::new(std::ptr::null(), std::ptr::null_mut()),
+        }
+    }
+}
+
 impl Communicator {
-    /// Checks the arguments of a call. Nothing has been sent when this fails.
-    pub(in crate::communicator) fn request<T: Element>(
+    /// Checks the arguments of a call and fills in what is requested, where it lies: a request is many small values, which a
+    /// processor moves slowly right after they were written. Nothing has been sent when this fails.
+    #[inline]
+    pub(in crate::communicator) fn fill<T: Element>(
         &self,
+        request: &mut Request,
         ask: Ask,
         buffers: Buffers<'_, T>,
         options: &Options,
-    ) -> Result<Request> {
+    ) -> Result<()> {
         let Ask { collective, op, root, counts } = ask;
         self.shared.check_process()?;
         if root >= self.size {
@@ -38,11 +59,13 @@ impl Communicator {
             Buffers::InPlace(buffer) => (buffer.len() as u64, buffer.len() as u64),
             Buffers::Token => (1, 1),
         };
-        let counts = match counts {
-            Some(counts) => self.check_counts(collective, counts, in_place, input, output)?,
-            None => Counts::Even(self.even_count(collective, root, in_place, input, output)?),
-        };
-        let mut call = Call { collective, dtype: T::DTYPE, op, counts, root, in_place, algorithm: None };
+        let call = &mut request.call;
+        match counts {
+            Some(counts) => call.counts = self.check_counts(collective, counts, in_place, input, output)?,
+            None => call.counts = Counts::Even(self.even_count(collective, root, in_place, input, output)?),
+        }
+        (call.collective, call.dtype, call.op, call.root, call.in_place) = (collective, T::DTYPE, op, root, in_place);
+        call.algorithm = None;
         if let Some(name) = &options.algorithm {
             let one = algorithm::find(name).map_err(Error::from)?;
             // What the engine refuses ends the communicator, so a wrong argument must not come so far.
@@ -52,13 +75,13 @@ impl Communicator {
                     .remedy("leave the choice to the library, or take another algorithm")
             })?;
         }
-        let memory = match buffers {
+        request.memory = match buffers {
             Buffers::Apart(input, output) => Memory::new(input.as_ptr().cast(), output.as_mut_ptr().cast()),
             Buffers::InPlace(buffer) if one_buffer => Memory::new(buffer.as_ptr().cast(), buffer.as_mut_ptr().cast()),
-            Buffers::InPlace(buffer) => self.memory_in_place(&call, buffer.as_mut_ptr().cast()),
+            Buffers::InPlace(buffer) => self.memory_in_place(call, buffer.as_mut_ptr().cast()),
             Buffers::Token => Memory::new(self.shared.token.as_ptr(), self.shared.token.as_ptr()),
         };
-        Ok(Request { call, memory })
+        Ok(())
     }
 
     /// Input and output of an in-place call, of which the larger one starts at `start`.

@@ -10,6 +10,7 @@ use super::settings::Options;
 use crate::error::Result;
 use crate::plan::chunk::Counts;
 use crate::types::{Collective, Element, Rank, ReduceOp};
+pub(super) use arguments::Request;
 
 /// The buffers of a call, as the caller gave them.
 pub(super) enum Buffers<'a, T> {
@@ -98,10 +99,12 @@ impl Communicator {
 }
 
 impl With<'_> {
+    #[inline]
     fn run<T: Element>(self, ask: Ask, buffers: Buffers<'_, T>) -> Result<()> {
-        let request = self.communicator.request(ask, buffers, &self.options)?;
+        let mut request = Request::default();
+        self.communicator.fill(&mut request, ask, buffers, &self.options)?;
         let timeout = self.options.timeout.unwrap_or(self.communicator.timeout);
-        // SAFETY: `request` has checked that the borrowed buffers, which outlive this blocking call, are as long as the program
+        // SAFETY: `fill` has checked that the borrowed buffers, which outlive this blocking call, are as long as the program
         // needs, and that they are apart or overlap as in place calls do.
         unsafe { self.communicator.shared.lock().run(&request.call, request.memory, timeout)? };
         self.communicator.take_back(request.call.counts);

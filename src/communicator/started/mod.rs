@@ -16,7 +16,7 @@ pub use handle::Handle;
 pub(super) use progress::spawn_progress_thread;
 pub use scope::{Scope, ScopedHandle};
 
-use super::collectives::{Ask, Buffers};
+use super::collectives::{Ask, Buffers, Request};
 use super::settings::Options;
 use super::{Communicator, With};
 use crate::error::Result;
@@ -37,12 +37,13 @@ impl Communicator {
         buffers: Buffers<'_, T>,
         options: &Options,
     ) -> Result<Arc<Ticket>> {
-        let request = self.request(ask, buffers, options)?;
+        let mut request = Request::default();
+        self.fill(&mut request, ask, buffers, options)?;
         let ticket = self.tickets.take();
         let timeout = options.timeout.unwrap_or(self.timeout);
         let is_uneven = !matches!(request.call.counts, Counts::Even(_));
         let mut engine = self.shared.lock();
-        // SAFETY: `request` has checked the lengths; the rest is the caller's.
+        // SAFETY: `fill` has checked the lengths; the rest is the caller's.
         unsafe { engine.start(request.call, request.memory, timeout, ticket.clone())? };
         let spare = if is_uneven { engine.spare_counts.pop() } else { None };
         drop(engine);
