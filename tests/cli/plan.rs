@@ -62,6 +62,24 @@ fn every_answer_keeps_the_contract() {
 }
 
 #[test]
+fn who_comes_next_takes_no_less_whatever_nccl_thinks_of_it() {
+    for (machine, units) in [("p5", "1"), ("p4d", "2"), ("dgx-h100", "4"), ("gb200-nvl72", "2")] {
+        let sizes = "1KiB,16KiB,64KiB,256KiB,1MiB,4MiB,16MiB,64MiB,256MiB,1GiB";
+        let asked = ["plan", "all_reduce", "--engine", "nccl", "--on", machine, "--units", units, "--bytes", sizes];
+        let done = finish(unisono(&[&asked[..], &["--json"]].concat()));
+        done.expect_status(0);
+        for line in done.stdout.lines() {
+            let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            assert!(row["margin"].as_f64().is_none_or(|margin| margin >= 0.0), "{machine}: {row}");
+            for one in row["candidates"].as_array().expect("a list") {
+                let is_cheaper = one["time_us"].as_f64() < row["time_us"].as_f64() && one["time_us"].is_f64();
+                assert!(!is_cheaper || one["rejected"].is_string(), "{machine}: why not {one}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_text_says_why() {
     let done = finish(unisono(&["plan", "all_reduce", "--on", "gb200-nvl72", "--bytes", "1GiB"]));
     done.expect_status(0);

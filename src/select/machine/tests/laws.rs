@@ -1,11 +1,12 @@
 //! The laws that tie a closed form to the simulation of the very same plan, kept by every algorithm of the registry for every collective.
 
-use super::super::offers::{Offer, Tiling};
-use super::{Question, Selector, topology};
+use super::{Question, topology};
 use crate::plan::chunk::Counts;
 use crate::plan::price::{Port, Ports};
 use crate::plan::simulate::simulate;
+use crate::select::Selector;
 use crate::select::machine::Machine;
+use crate::select::offers::{Offer, Rates, Tiling};
 use crate::topology::bound;
 use crate::types::Collective;
 use std::ops::RangeInclusive;
@@ -39,7 +40,8 @@ fn tolerated(algorithm: &str, collective: Collective) -> RangeInclusive<f64> {
 
 fn cheapest<'a>(offer: &'a Offer, machine: &Machine<'_>, bytes: u64) -> Option<(&'a Tiling, f64)> {
     let soon = |one: &&Tiling| one.problem.tiles <= MOST_TILES && one.proof_ns(offer.algorithm) < SOON_NS;
-    let priced = offer.tilings.iter().filter(soon).map(|one| (one, one.price(bytes, &machine.ports).total_ns()));
+    let priced =
+        offer.tilings.iter().filter(soon).map(|one| (one, one.price(bytes, &machine.chooser.rates).total_ns()));
     priced.min_by(|a, b| a.1.total_cmp(&b.1))
 }
 
@@ -52,7 +54,7 @@ fn simulated_times_lie_between_the_bound_and_the_closed_form() {
         let collectives = Collective::ALL.into_iter().filter(|one| *one == one.even() && *one != Collective::SendRecv);
         for collective in collectives {
             let question = Question { collective, bytes: 0, layout: topology.layout() };
-            let offers = machine.offers(question);
+            let offers = machine.chooser.offers(machine.problem(question));
             let bound = bound::bound(&topology, collective).unwrap();
             let sizes: &[u64] = if collective == Collective::Barrier { &[4] } else { &[1 << 10, 1 << 20, 1 << 28] };
             for (offer, bytes) in offers.all.iter().flat_map(|offer| sizes.iter().map(move |bytes| (offer, *bytes))) {
@@ -103,13 +105,14 @@ fn more_bandwidth_never_makes_a_price_higher() {
             ..ports.clone()
         };
         for collective in Collective::ALL.into_iter().filter(|one| *one == one.even() && *one != Collective::SendRecv) {
-            let offers = machine.offers(Question { collective, bytes: 0, layout: topology.layout() });
+            let offers =
+                machine.chooser.offers(machine.problem(Question { collective, bytes: 0, layout: topology.layout() }));
             for (offer, tiling) in offers.all.iter().flat_map(|one| one.tilings.iter().map(move |tiling| (one, tiling)))
             {
                 for bytes in [1 << 10, 1 << 20, 1 << 30] {
-                    let before = tiling.price(bytes, ports).total_ns();
+                    let before = tiling.price(bytes, &machine.chooser.rates).total_ns();
                     for faster in [&inside, &crossing] {
-                        let after = tiling.price(bytes, faster).total_ns();
+                        let after = tiling.price(bytes, &Rates::Ports(faster.clone())).total_ns();
                         let of = offer.algorithm.name();
                         assert!(
                             after <= before,
