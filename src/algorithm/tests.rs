@@ -3,6 +3,7 @@
 
 mod hierarchy;
 mod interpreter;
+mod parts;
 
 use super::{Algorithm, registry};
 use crate::plan::check::tests::mutate;

@@ -1,7 +1,7 @@
 //! How long the proof of a plan will take, guessed before it is begun.
 
 use crate::algorithm::Algorithm;
-use crate::plan::check::{compose::Way, has_room};
+use crate::plan::check::{compose, compose::Way, has_room, rotation};
 use crate::plan::{Move, Operand, Plan, Problem, Program, Step};
 
 /// What the proof takes for a message and for a chunk in one. Fitted to `unisono check --ranks 250` and `500` of all-gathers and
@@ -11,9 +11,9 @@ const PROOF_NS_PER_CHUNK: f64 = 450.0;
 
 /// The same of proofs by rotation, guessed from one of 499,968 ranks (1.1 s with opt-level 1, chunks still compared one by one).
 const ROTATION_NS_PER_MESSAGE: f64 = 500.0;
-/// What it takes to compare one message of a rank with its peer's.
-const COMPARISON_NS: f64 = 100.0;
-const ROTATION_NS_PER_CHUNK_AND_RANK: f64 = 0.5;
+const ROTATION_NS_PER_CHUNK_AND_RANK: f64 = 0.1;
+/// Running rank 0's program takes as long as reading those of so many ranks.
+const ROTATION_RUNS: f64 = 4.0;
 
 /// A proof that takes at least this long by the promise alone is begun nowhere: no program is written to know it better.
 const HOPELESS_NS: f64 = 1e10;
@@ -60,14 +60,12 @@ fn plan_proof_ns(plan: &Plan) -> f64 {
         }
         Way::ByRotation => {
             let (messages, chunks, _) = work(1);
-            all_ranks * messages * ROTATION_NS_PER_MESSAGE + chunks * all_ranks * ROTATION_NS_PER_CHUNK_AND_RANK
+            let read = rotation::seen(plan).len() as f64 + ROTATION_RUNS;
+            read * messages * ROTATION_NS_PER_MESSAGE + chunks * all_ranks * ROTATION_NS_PER_CHUNK_AND_RANK
         }
         Way::ByParts => {
-            // The programs of two ranks and of all their peers are compared besides.
-            let (messages, _, _) = work(1);
-            let peers = messages / f64::from(plan.problem.tiles);
             let factors = plan.parts().iter().flat_map(|part| &part.factors);
-            factors.map(plan_proof_ns).sum::<f64>() + 2.0 * peers * messages * COMPARISON_NS
+            factors.map(plan_proof_ns).sum::<f64>() + compose::looked_at(plan).1
         }
     }
 }

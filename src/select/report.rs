@@ -4,7 +4,8 @@ use super::{Candidate, Context};
 use crate::error::Result;
 use crate::plan::Problem;
 use crate::plan::check::Checked;
-use crate::plan::check::compose::Way;
+use crate::plan::check::compose::{Way, looked_at};
+use crate::plan::check::rotation::seen;
 use crate::topology::bound::BoundAt;
 use crate::topology::machines::HOST;
 use crate::topology::quantity::Constant;
@@ -168,10 +169,20 @@ impl Report {
     /// With the words for a proof.
     pub fn proved(self, checked: &Checked) -> Report {
         let facts = checked.facts();
-        let how = match Way::of(checked.plan()) {
-            Way::Whole => "contributions and order proved",
-            Way::ByParts => "proved by its parts, each at its true size",
-            Way::ByRotation => "proved from one rank, for all look alike",
+        let plan = checked.plan();
+        let of_ranks = |count: usize| match plan.problem.ranks {
+            ranks if count == ranks => "all ranks".to_owned(),
+            ranks => format!("{count} of {ranks} ranks"),
+        };
+        let how = match Way::of(plan) {
+            Way::Whole => "contributions and order proved".to_owned(),
+            Way::ByParts => {
+                format!(
+                    "proved by its parts, each at its true size; {} compared with them",
+                    of_ranks(looked_at(plan).0)
+                )
+            }
+            Way::ByRotation => format!("proved from one rank; {} compared with it", of_ranks(seen(plan).len())),
         };
         let proof = format!("{} hops, {} moves of all ranks, {how}", facts.hops, facts.moves);
         Report { proof: Some(proof), ..self }

@@ -118,34 +118,31 @@ impl Embedding<'_> {
         rows.iter().map(|row| self.step(&one, row)).collect()
     }
 
+    /// Runs without gaps joined, whatever comes before them: the other end of a message cuts it by its own places.
     fn rows(&self, columns: &[Vec<Run>]) -> Vec<Row> {
         let mut rows: Vec<Row> = Vec::new();
         // There are as many runs as chunks, and most go on what is there: one list serves them all.
         let mut starts: Vec<u32> = Vec::with_capacity(columns.len());
-        for index in 0..columns[0].len() {
+        let runs = columns[0].len();
+        let mut index = 0;
+        while index < runs {
             starts.clear();
             starts.extend(columns.iter().map(|runs| runs[index].start));
-            let len = columns[0][index].len;
-            debug_assert!(columns.iter().all(|runs| runs.len() == columns[0].len() && runs[index].len == len));
-            let buffers = || columns.iter().map(|runs| runs[index].buffer);
-            if let Some(last) = rows.last_mut().filter(|last| buffers().eq(last.buffers.iter().copied())) {
-                let gap_free =
-                    last.count == 1 && starts.iter().zip(&last.starts).all(|(next, start)| *next == start + last.len);
-                if self.joins && gap_free {
-                    last.len += len;
-                    continue;
-                }
-                if last.repeats(&starts, len) {
-                    continue;
-                }
+            let first = index;
+            let mut len = columns[0][index].len;
+            index += 1;
+            while self.joins
+                && index < runs
+                && columns.iter().zip(&starts).all(|(runs, start)| runs[index].start == start + len)
+            {
+                len += columns[0][index].len;
+                index += 1;
             }
-            rows.push(Row {
-                buffers: buffers().collect(),
-                strides: vec![0; starts.len()],
-                starts: starts.clone(),
-                len,
-                count: 1,
-            });
+            let buffers: Vec<Buffer> = columns.iter().map(|runs| runs[first].buffer).collect();
+            if rows.last_mut().is_some_and(|last| last.buffers == buffers && last.repeats(&starts, len)) {
+                continue;
+            }
+            rows.push(Row { buffers, strides: vec![0; starts.len()], starts: starts.clone(), len, count: 1 });
         }
         rows
     }

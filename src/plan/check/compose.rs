@@ -27,7 +27,11 @@
 //! What remains is that the stages add up to the collective. A reduce-scatter in every domain leaves at the carrier of a slot the sum
 //! over its domain, each rank counted once; an all-reduce along the rail of those sums, one from each domain, leaves the sum over
 //! all ranks, each once, as the domains are disjoint and together all; an all-gather in every domain brings it to all. The
-//! others are its halves; in the all-to-all each block goes to the carrier of its target's slot and from there to the target.
+//! others are its halves; in the all-to-all each block goes to the carrier of its target's slot and from there to the target. In a broadcast
+//! every domain has one rank for each slice, which gets it from its like in the root's domain; an all-gather of all slices is
+//! everything. A reduce is the same backwards, each rank counted once in its domain and each domain once along a rail. Blocks that are
+//! gathered or scattered pass the carrier of the slot at home in which their rank is, and there is one. After a barrier in its domain a rank has
+//! heard from all of it, and so after one along its rail from all.
 //! Factors work in place where the stage before left its result, which their proofs include.
 //!
 //! The rule itself was checked by proving whole every hierarchy of up to 64 ranks (`algorithm/tests/hierarchy.rs`). Of a larger plan
@@ -36,13 +40,25 @@
 //! what they send and take is what their peers take and send, message by message. That the programs of all ranks are made of the factors
 //! rests on who wrote the plan, so only this crate's hierarchies can say that they are composed.
 
-use super::flaw::Place;
+mod kept;
+mod merge;
+mod order;
+mod places;
+mod rooted;
+mod sample;
+mod stage;
+mod unit;
+
 use super::walk::walk;
 use super::{Checked, Facts, Flaw, Proof, check, rotation, rules};
-use crate::plan::chunk::{ChunkId, Grid};
-use crate::plan::{Move, Operand, Part, Plan, Program, Span, Step};
+use crate::plan::chunk::Grid;
+use crate::plan::{Operand, Part, Plan, Problem, Program, Step};
 use crate::types::{Collective, Rank};
-use std::collections::HashMap;
+use merge::Script;
+use places::Places;
+pub(crate) use sample::looked_at;
+use stage::{Factor, Finder, Groups, Member, Stage};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Up to here every plan is proved whole.
@@ -86,26 +102,123 @@ pub fn prove(plan: &Plan) -> Result<Checked, Flaw> {
     }
 }
 
-fn by_parts(plan: &Plan) -> Result<Checked, Flaw> {
-    let tiles = u64::from(plan.problem.tiles);
+/// The proof of a composed plan by its parts, however small it is.
+///
+/// # Errors
+/// The first flaw of a factor, or departure of a rank.
+pub(crate) fn by_parts(plan: &Plan) -> Result<Checked, Flaw> {
+    let problem = &plan.problem;
+    let tiles = u64::from(problem.tiles);
     let mut facts = Facts { lanes: 1, bit_equal: true, ..Facts::none() };
+    let mut parts = Vec::new();
     for part in plan.parts() {
-        let proved = part.factors.iter().map(prove).collect::<Result<Vec<_>, Flaw>>()?;
-        let of_part = proved.iter().map(Checked::facts).cloned().fold(Facts::none(), Facts::most);
+        let mut factors = Vec::new();
+        let mut of_part = Facts::none();
+        for one in &part.factors {
+            let (proved, tells_apart) = prove_factor(one)?;
+            of_part = of_part.most(proved.facts().clone());
+            factors.push(Factor { plan: one, tells_apart, tails: RefCell::default() });
+        }
+        parts.push(factors);
         facts.add(&of_part, part, tiles);
     }
-    let sample = Sample::new(plan);
-    for rank in sample.ranks() {
+    let whole = Whole::of(plan, parts)?;
+    for rank in sample::ranks(&whole.places, sample::looked_at(plan).0) {
         let program = plan.program(rank);
-        sample.rules(rank, &program)?;
-        walk(&sample.grid, rank, &program)?;
-        sample.messages(rank, &program)?;
+        whole.rank(rank, &program)?;
         facts.scratch_chunks = facts.scratch_chunks.max(program.scratch.len() as u32);
         facts.lanes = facts.lanes.max(program.lanes.len() as u32);
-        facts.max_channel =
-            facts.max_channel.max(sent(&sample.grid, rank, &program).keys().map(|key| key.1).max().unwrap_or(0));
+        facts.max_channel = facts.max_channel.max(max_channel(&program));
+    }
+    for rank in [1, problem.ranks / 2, problem.ranks - 1] {
+        walk(&whole.grid, rank, &plan.program(rank))?;
     }
     Ok(Checked(Arc::new(Proof { plan: plan.clone(), facts, sums: None })))
+}
+
+/// The proof of a factor, if possible one that tells its chunks apart; whether it does.
+fn prove_factor(plan: &Plan) -> Result<(Checked, bool), Flaw> {
+    let uneven = Problem { uneven: true, ..plan.problem };
+    match prove(&Plan { problem: uneven, ..plan.clone() }) {
+        Ok(proved) => Ok((proved, true)),
+        Err(_) => Ok((prove(plan)?, false)),
+    }
+}
+
+/// What each rank of a composed plan is to do.
+struct Whole<'a> {
+    plan: &'a Plan,
+    grid: Grid,
+    places: Places,
+    stages: Vec<Stage<'a>>,
+    pieces: u32,
+}
+
+impl<'a> Whole<'a> {
+    fn of(plan: &'a Plan, parts: Vec<Vec<Factor<'a>>>) -> Result<Whole<'a>, Flaw> {
+        let (places, grid) = (Places::of(&plan.problem), plan.grid());
+        let wrong = Flaw::Parts { collective: grid.collective };
+        // An all-reduce leaves open how its buffer is cut: evenly into slots.
+        let pieces = match grid.collective {
+            Collective::AllReduce if grid.blocks.is_multiple_of(places.width as u32) => {
+                grid.blocks / places.width as u32
+            }
+            Collective::AllReduce => return Err(wrong),
+            Collective::Broadcast | Collective::Reduce if grid.blocks as usize != places.slices => return Err(wrong),
+            _ => 1,
+        };
+        let stages = stage::stages(grid.collective, parts).ok_or(wrong)?;
+        Ok(Whole { plan, grid, places, stages, pieces })
+    }
+
+    /// Compares a rank's program with what it is composed of.
+    fn rank(&self, rank: Rank, program: &Program) -> Result<(), Flaw> {
+        let problem = &self.plan.problem;
+        let Whole { places, pieces, .. } = self;
+        let gathers = problem.collective == Collective::Gather;
+        let finder = Finder { places, pieces: *pieces, tiles: problem.tiles, ranks: problem.ranks, gathers };
+        let seat = places.seat(rank);
+        let mut cells = finder.cells(&self.stages, seat);
+        let mut units = Vec::new();
+        for (number, stage) in self.stages.iter().enumerate() {
+            let slots = match stage.groups {
+                Groups::Domains => 0..1,
+                Groups::Home => 0..usize::from(seat.domain == places.root().domain),
+                Groups::Others => 0..usize::from(seat != places.root()),
+                Groups::Rails => places.carried(seat),
+                Groups::Sliced => {
+                    let sliced = places.sliced(seat.domain);
+                    let own = sliced.iter().position(|one| *one == rank);
+                    own.map_or(0..0, |slot| slot..slot + 1)
+                }
+            };
+            for slot in slots {
+                let unit = unit::unit(&finder, &self.stages, number, Member { seat, slot }, &mut cells);
+                units.push(unit.ok_or(Flaw::Parts { collective: self.grid.collective })?);
+            }
+        }
+        rules::check_scratch(&self.grid, problem.uneven, rank, &program.scratch)?;
+        let tile_stride = match self.grid.collective {
+            Collective::AllReduce | Collective::Broadcast | Collective::Reduce => self.grid.blocks,
+            _ => 1,
+        };
+        let script = Script { rank, units, cells, tiles: problem.tiles, tile_stride };
+        merge::follow(&script, &self.grid, problem.uneven, program)
+    }
+}
+
+/// The highest channel on which a program sends.
+fn max_channel(program: &Program) -> u16 {
+    let moves = program.lanes.iter().flatten().flat_map(|step| match step {
+        Step::Move(one) => std::slice::from_ref(one),
+        Step::Repeat { body, .. } => body.as_slice(),
+        Step::Wait { .. } => &[],
+    });
+    let channel = |operand: &Operand| match operand {
+        Operand::Peer { channel, .. } => Some(*channel),
+        Operand::Local(_) => None,
+    };
+    moves.flat_map(|one| &one.destinations).filter_map(channel).max().unwrap_or(0)
 }
 
 impl Facts {
@@ -156,144 +269,4 @@ impl Facts {
         self.moves += factor.moves * if part.joins { 1 } else { part.chunks } * part.groups * tiles;
         self.bit_equal &= factor.bit_equal;
     }
-}
-
-/// The chunks that a message carries, by id, run by run.
-type Load = Vec<(ChunkId, u32)>;
-
-/// Messages in order, by peer and channel.
-type Messages = HashMap<(Rank, u16), Vec<Load>>;
-
-/// A few ranks of a plan, looked at closely.
-struct Sample<'a> {
-    plan: &'a Plan,
-    grid: Grid,
-}
-
-impl Sample<'_> {
-    fn new(plan: &Plan) -> Sample<'_> {
-        Sample { plan, grid: plan.grid() }
-    }
-
-    /// One of the first domain, one in the middle, and the last of all, whose domain may be smaller.
-    fn ranks(&self) -> [Rank; 3] {
-        let ranks = self.plan.problem.ranks;
-        [1, ranks / 2, ranks - 1]
-    }
-
-    fn rules(&self, rank: Rank, program: &Program) -> Result<(), Flaw> {
-        let uneven = self.plan.problem.uneven;
-        rules::check_scratch(&self.grid, uneven, rank, &program.scratch)?;
-        let context = rules::Context { grid: &self.grid, uneven, scratch: &program.scratch };
-        let mut lane_of = HashMap::new();
-        for (lane, steps) in program.lanes.iter().enumerate() {
-            for (index, step) in steps.iter().enumerate() {
-                for (peer, used) in ways(step).map(|way| (way.1, *lane_of.entry(way).or_insert(lane))) {
-                    if used != lane {
-                        return Err(Flaw::Composition { rank, peer });
-                    }
-                }
-                let at = Place { rank, lane: lane as u32, step: index as u32, inside: None };
-                let (rounds, moves) = match step {
-                    Step::Move(one) => (1, std::slice::from_ref(one)),
-                    Step::Repeat { count, body } => (*count, body.as_slice()),
-                    Step::Wait { .. } => continue,
-                };
-                for one in moves {
-                    rules::check_move(&context, at, one, rounds)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Compares what a rank sends and takes with what its peers do.
-    fn messages(&self, rank: Rank, program: &Program) -> Result<(), Flaw> {
-        let (mut sends, mut takes) = (sent(&self.grid, rank, program), taken(&self.grid, rank, program));
-        let mut peers: Vec<Rank> = sends.keys().chain(takes.keys()).map(|key| key.0).collect();
-        peers.sort_unstable();
-        peers.dedup();
-        for peer in peers {
-            let program = self.plan.program(peer);
-            let with_rank = |all: Messages| -> Vec<_> { all.into_iter().filter(|(key, _)| key.0 == rank).collect() };
-            let theirs = with_rank(taken(&self.grid, peer, &program));
-            let ours: Vec<_> = theirs.iter().map(|(key, _)| sends.remove(&(peer, key.1)).unwrap_or_default()).collect();
-            let is_taken = theirs.iter().zip(&ours).all(|((_, theirs), ours)| theirs == ours);
-            let theirs = with_rank(sent(&self.grid, peer, &program));
-            let ours: Vec<_> = theirs.iter().map(|(key, _)| takes.remove(&(peer, key.1)).unwrap_or_default()).collect();
-            if !is_taken || theirs.iter().zip(&ours).any(|((_, theirs), ours)| theirs != ours) {
-                return Err(Flaw::Composition { rank, peer });
-            }
-        }
-        match sends.keys().chain(takes.keys()).next() {
-            Some(&(peer, _)) => Err(Flaw::Composition { rank, peer }),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Whom a step sends to (true) and receives from, and on which channels.
-fn ways(step: &Step) -> impl Iterator<Item = (bool, Rank, u16)> {
-    let moves = match step {
-        Step::Move(one) => std::slice::from_ref(one),
-        Step::Repeat { body, .. } => body.as_slice(),
-        Step::Wait { .. } => &[],
-    };
-    let peers = |sends: bool, operands: &[Operand]| -> Vec<(bool, Rank, u16)> {
-        let way = |operand: &Operand| match *operand {
-            Operand::Peer { rank, channel } => Some((sends, rank, channel)),
-            Operand::Local(_) => None,
-        };
-        operands.iter().filter_map(way).collect()
-    };
-    moves.iter().flat_map(move |one| [peers(true, &one.destinations), peers(false, &one.sources)]).flatten()
-}
-
-fn sent(grid: &Grid, rank: Rank, program: &Program) -> Messages {
-    messages(grid, rank, program, |one| &one.destinations)
-}
-
-fn taken(grid: &Grid, rank: Rank, program: &Program) -> Messages {
-    messages(grid, rank, program, |one| &one.sources)
-}
-
-fn messages(grid: &Grid, rank: Rank, program: &Program, operands: fn(&Move) -> &Vec<Operand>) -> Messages {
-    let mut all = Messages::new();
-    let mut add = |one: &Move, round: u32| {
-        let locals = one.sources.iter().chain(&one.destinations);
-        let span = locals.into_iter().find_map(|operand| match operand {
-            Operand::Local(span) => Some(span),
-            Operand::Peer { .. } => None,
-        });
-        let load = span.map(|span| load(grid, rank, span, round, &program.scratch)).unwrap_or_default();
-        for operand in operands(one) {
-            if let Operand::Peer { rank, channel } = *operand {
-                all.entry((rank, channel)).or_default().push(load.clone());
-            }
-        }
-    };
-    for step in program.lanes.iter().flatten() {
-        match step {
-            Step::Move(one) => add(one, 0),
-            Step::Repeat { count, body } => (0..*count).for_each(|round| body.iter().for_each(|one| add(one, round))),
-            Step::Wait { .. } => {}
-        }
-    }
-    all
-}
-
-fn load(grid: &Grid, rank: Rank, span: &Span, round: u32, scratch: &[ChunkId]) -> Load {
-    let first = span.start + round * span.stride;
-    let mut runs = Load::new();
-    if span.buffer != crate::plan::Buffer::Scratch && grid.collective != Collective::AllToAll {
-        return vec![(grid.chunk_id(rank, span.buffer, first, scratch), span.len)];
-    }
-    for index in first..first + span.len {
-        let id = grid.chunk_id(rank, span.buffer, index, scratch);
-        match runs.last_mut() {
-            Some((start, len)) if *start + *len == id => *len += 1,
-            _ => runs.push((id, 1)),
-        }
-    }
-    runs
 }

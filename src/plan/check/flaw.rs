@@ -41,6 +41,21 @@ pub struct Spot {
     pub index: u32,
 }
 
+/// How a rank of a composed plan departs from its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// A step that is none of those that come next in any part.
+    Foreign,
+    /// A step before others that it may not pass.
+    OutOfOrder,
+    /// A step before the end of what it needs from another lane.
+    NotAwaited,
+    /// The end of a lane, while its parts have steps left.
+    Missing,
+    /// Lanes that are too many, or use a channel together.
+    Lanes,
+}
+
 /// What holds a step up for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -255,10 +270,14 @@ pub enum Flaw {
         found: Box<Order>,
     },
 
-    /// Two ranks of a composed plan send and take different messages.
+    /// A rank of a composed plan does not do, in a right order, what its parts do.
     Composition {
-        rank: Rank,
-        peer: Rank,
+        at: Place,
+        departure: Departure,
+    },
+    /// The parts of a composed plan are not those of its collective.
+    Parts {
+        collective: Collective,
     },
     /// Wrong only when the output is the input's memory.
     InPlace(Box<Flaw>),
@@ -278,6 +297,18 @@ impl fmt::Display for Place {
             Some(inside) => write!(f, " (round {}, move {})", inside.round, inside.index),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for Departure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Departure::Foreign => "is not what comes next in any part of the composed plan",
+            Departure::OutOfOrder => "comes before steps of the composed plan that it may not pass",
+            Departure::NotAwaited => "does not wait for the stage before, which another lane carries out",
+            Departure::Missing => "is the end of a lane, and parts of the composed plan have steps left",
+            Departure::Lanes => "is in a lane of its own, which may meet others",
+        })
     }
 }
 
@@ -385,8 +416,9 @@ impl fmt::Display for Flaw {
                 f.write_str(", declared is ")?;
                 write_order(f, declared)
             }
-            Flaw::Composition { rank, peer } => {
-                write!(f, "rank {rank} and rank {peer} of the composed plan do not send what the other takes")
+            Flaw::Composition { at, departure } => write!(f, "{at} {departure}"),
+            Flaw::Parts { collective } => {
+                write!(f, "the parts of the composed plan are not those of which {collective} is composed")
             }
             Flaw::InPlace(flaw) => write!(f, "in place: {flaw}"),
             Flaw::Lowered { rank, lane, instruction, wrong } => {

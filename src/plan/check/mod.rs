@@ -32,7 +32,7 @@ mod memory;
 mod outcome;
 mod place;
 mod race;
-mod rotation;
+pub(crate) mod rotation;
 mod rules;
 mod run;
 mod stuck;
@@ -45,7 +45,7 @@ mod walk;
 pub(crate) use run::Completeness;
 
 pub use compose::prove;
-pub use flaw::{Flaw, Found, Inside, Link, Place, Spot, Wait};
+pub use flaw::{Departure, Flaw, Found, Inside, Link, Place, Spot, Wait};
 pub use lowered::{check_lowered, check_lowered_at};
 
 use super::chunk::ChunkId;

@@ -29,7 +29,8 @@ impl Flaw {
             | Flaw::CountedTwice { at, .. }
             | Flaw::FoldsFinal { at }
             | Flaw::FinalTooEarly { at, .. }
-            | Flaw::Race { second: at, .. } => Some(*at),
+            | Flaw::Race { second: at, .. }
+            | Flaw::Composition { at, .. } => Some(*at),
             Flaw::Deadlock { circle } => circle.first().map(|(at, _)| *at),
             Flaw::InPlace(flaw) => flaw.place(),
             Flaw::Problem { .. }
@@ -41,7 +42,7 @@ impl Flaw {
             | Flaw::PromisedChunksSent { .. }
             | Flaw::PromisedChunksReceived { .. }
             | Flaw::PromisedOrder { .. }
-            | Flaw::Composition { .. }
+            | Flaw::Parts { .. }
             | Flaw::Lowered { .. } => None,
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Renumber ranks and blocks from a rank's own place on, going round. In a ring, a circulant or Bruck's plan every rank then has the
 //! same program, but that a run of blocks which goes round the last is two moves. [`by_rotation`]
-//! 1. reads every rank's program, joins such pieces, and compares it with rank 0's, move by move;
+//! 1. reads every rank's program, joins such pieces, and compares it with rank 0's, move by move, the sources of a fold in whichever
+//!    order;
 //! 2. compares the messages of every pair, piece by piece, so that sizes match whatever blocks measure;
 //! 3. runs rank 0's program, all ranks being taken to be at the same move: what a peer at some distance has sent is what rank 0
 //!    sent to that distance the other way, with contributions renumbered.
@@ -11,13 +12,17 @@
 //! what was posted from it is taken. So there is a schedule, all ranks in step, in which nobody waits, and as the programs are a Kahn
 //! network every other schedule ends alike (see `run.rs`). One lane per rank leaves nothing to race.
 //!
-//! It takes time in proportion to the moves of all ranks, and to the chunks that a single one moves.
+//! It takes time in proportion to the moves of all ranks, and to the chunks that a single one moves. Where the moves of all ranks are
+//! many millions, as when everyone sends to everyone, only a few ranks spread over all are read and the rest are *taken* to do the same:
+//! that they do rests on who wrote the plan. What rank 0 sends to each distance is then compared with what it takes from that distance the
+//! other way, which is all that matching needs among ranks that are alike; each message must be of one block, so that none is cut where
+//! blocks go round the last.
 
 mod view;
 
 use super::Facts;
-use crate::plan::{Plan, Reduction};
-use crate::types::Collective;
+use crate::plan::{self, Plan, Reduction, Step};
+use crate::types::{Collective, Rank};
 use std::collections::HashMap;
 use std::rc::Rc;
 use view::{Cell, Operand, View};
@@ -27,17 +32,26 @@ use view::{Cell, Operand, View};
 /// # Errors
 /// Why it can't be proved in this way: perhaps it is right all the same, which [`check`](super::check) will tell.
 pub fn by_rotation(plan: &Plan) -> Result<Facts, String> {
+    by_rotation_of(plan, &seen(plan))
+}
+
+/// The same from the programs of these ranks.
+fn by_rotation_of(plan: &Plan, seen: &[Rank]) -> Result<Facts, String> {
     let problem = &plan.problem;
     if !fits(plan) {
         return Err(
-            "only all-reduces of a block per rank, all-gathers and reduce-scatters look alike from all ranks".into()
+            "only all-reduces of a block per rank, all-gathers, reduce-scatters and even all-to-alls look alike \
+                    from all ranks"
+                .into(),
         );
     }
-    let (view, mut facts) = view::common(plan)?;
+    let (view, mut facts) = view::common(plan, seen)?;
     let apart = Run::new(&view, problem.collective, problem.ranks as u32, false).finish()?;
-    Run::new(&view, problem.collective, problem.ranks as u32, true)
-        .finish()
-        .map_err(|why| format!("in place: {why}"))?;
+    if problem.collective != Collective::AllToAll {
+        Run::new(&view, problem.collective, problem.ranks as u32, true)
+            .finish()
+            .map_err(|why| format!("in place: {why}"))?;
+    }
     facts.hops = apart.hops;
     facts.bit_equal = apart.bit_equal;
     Ok(facts)
@@ -48,9 +62,36 @@ fn fits(plan: &Plan) -> bool {
     let blocks_go_round = match problem.collective {
         Collective::AllReduce => plan.blocks as usize == problem.ranks,
         Collective::AllGather | Collective::ReduceScatter => true,
+        Collective::AllToAll => !problem.uneven,
         _ => false,
     };
     blocks_go_round && problem.tiles == 1 && problem.ranks > 1
+}
+
+/// Operands of the moves of all ranks, up to which all are read.
+const MOST_OPERANDS: u64 = 1 << 21;
+/// Beyond that so many ranks.
+const FEW: usize = 8;
+
+/// The ranks whose programs are read: all, unless they are long and their messages of one block each.
+pub(crate) fn seen(plan: &Plan) -> Vec<Rank> {
+    let ranks = plan.problem.ranks;
+    let program = plan.program(0);
+    let (mut operands, mut longest) = (0, 0);
+    for step in program.lanes.iter().flatten() {
+        let Step::Move(one) = step else { continue };
+        operands += (one.sources.len() + one.destinations.len()) as u64;
+        let lens = one.sources.iter().chain(&one.destinations).filter_map(|operand| match operand {
+            plan::Operand::Local(span) => Some(span.len),
+            plan::Operand::Peer { .. } => None,
+        });
+        longest = lens.fold(longest, u32::max);
+    }
+    if longest > 1 || operands * ranks as u64 <= MOST_OPERANDS || ranks <= FEW {
+        return (0..ranks).collect();
+    }
+    let last = FEW - 1;
+    (0..last).map(|number| number * ranks / last + number % 2).chain([ranks - 1]).collect()
 }
 
 /// Whether the first two ranks and the last do the same, each seen from its place: then it is likely that all do.
@@ -61,12 +102,12 @@ pub(super) fn seems_to_fit(plan: &Plan) -> bool {
 /// What a chunk of memory holds, as seen from the rank that has it.
 #[derive(Clone)]
 struct Value {
-    /// The block of which it is a part, counted from the rank on.
+    /// The block of which it is a part, counted from the rank on; in an all-to-all the one for whom it is.
     block: u32,
     /// The ranks that contributed, counted from the rank on: bits, in a fold; else the one.
     from: From,
     is_final: bool,
-    /// How it was added up, the ranks counted from the block's: equal on ranks that hold the same bits.
+    /// The rank that added it up, counted from the block's, and the move in which it did: equal only where the bits are the same.
     structure: u64,
 }
 
@@ -179,7 +220,7 @@ impl<'a> Run<'a> {
         let values: Vec<Value> = match one.reduction {
             None => columns.swap_remove(0),
             Some(reduction) => (0..one.len as usize)
-                .map(|index| self.fold(reduction, columns.iter().map(|column| &column[index])))
+                .map(|index| self.fold(number, reduction, columns.iter().map(|column| &column[index])))
                 .collect::<Result<_, _>>()
                 .map_err(|what| format!("move {number} {what}"))?,
         };
@@ -243,14 +284,20 @@ impl<'a> Run<'a> {
     fn seen_from_here(&self, value: &Value, distance: u32) -> Value {
         let from = match &value.from {
             From::One(rank) => From::One((rank + distance) % self.ranks),
+            // Everyone, wherever counted from.
+            From::Many(_) if value.is_final => value.from.clone(),
             From::Many(set) => From::Many(Rc::new(rotated(set, distance, self.ranks))),
         };
         Value { block: (value.block + distance) % self.ranks, from, ..value.clone() }
     }
 
-    fn fold<'v>(&self, reduction: Reduction, parts: impl Iterator<Item = &'v Value>) -> Result<Value, String> {
+    fn fold<'v>(
+        &self,
+        number: usize,
+        reduction: Reduction,
+        parts: impl Iterator<Item = &'v Value>,
+    ) -> Result<Value, String> {
         let mut set = vec![0u64; (self.ranks as usize).div_ceil(64)];
-        let mut structure = 2;
         let mut block = None;
         for part in parts {
             if *block.get_or_insert(part.block) != part.block {
@@ -265,14 +312,14 @@ impl<'a> Run<'a> {
                     set.iter_mut().zip(more.iter()).try_for_each(|(word, more)| add(word, *more))?;
                 }
             }
-            structure = mix(structure, part.structure);
         }
         let is_final = reduction == Reduction::Final;
         if is_final && !self.is_full(&set) {
             return Err("is marked final without everyone's contribution".to_owned());
         }
         let block = block.expect("a fold has a source");
-        Ok(Value { block, from: From::Many(Rc::new(set)), is_final, structure: mix(structure, u64::from(is_final)) })
+        let structure = mix(mix(2, u64::from((self.ranks - block) % self.ranks)), number as u64);
+        Ok(Value { block, from: From::Many(Rc::new(set)), is_final, structure })
     }
 
     fn is_full(&self, set: &[u64]) -> bool {
@@ -287,9 +334,10 @@ impl<'a> Run<'a> {
             let Some(value) = &self.memory[self.cell(Cell::Output(block))] else {
                 return Err(format!("the output {block} ahead ends as nothing"));
             };
-            let is_right = value.block == block
+            let for_whom = if self.collective == Collective::AllToAll { 0 } else { block };
+            let is_right = value.block == for_whom
                 && match (&value.from, self.collective) {
-                    (From::One(rank), Collective::AllGather) => *rank == block,
+                    (From::One(rank), Collective::AllGather | Collective::AllToAll) => *rank == block,
                     (From::Many(set), Collective::AllReduce | Collective::ReduceScatter) => {
                         value.is_final && self.is_full(set)
                     }

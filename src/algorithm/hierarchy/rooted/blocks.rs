@@ -56,7 +56,7 @@ impl Blocks {
     pub fn program(&self, rank: Rank) -> Program {
         let (domain, place) = self.slots.place(rank);
         let mut scratch: Vec<ChunkId> = Vec::new();
-        // Of a place of the root's domain where its carried blocks lie, slot by slot.
+        // Of a place of the root's domain where the blocks that it carries lie, slot by slot, its own among them.
         let mut carried: Vec<Vec<Option<Run>>> = Vec::new();
         for slot in self.slots.carried(domain, place) {
             let run = |domain: usize| Some(self.kept(self.slots.item(domain, slot)?, rank, &mut scratch));
@@ -67,7 +67,7 @@ impl Blocks {
         }
         let rails = self.slots.carried(domain, place).zip(&carried);
         let rails = joined(rails.map(|(slot, runs)| self.along_rail(domain, slot, runs)));
-        let at_root = (domain == self.home).then(|| self.at_root(place, &carried)).unwrap_or_default();
+        let at_root = if domain == self.home { self.at_root(place, &carried) } else { Unit::default() };
         let (mut first, mut last) = if self.is_gather() { (rails, at_root) } else { (at_root, rails) };
         let (head, tail) = (std::mem::take(&mut first.before), std::mem::take(&mut last.after));
         let (shift, tiles) = (Shift { chunks: 1, scratch: scratch.len() as u32 }, self.problem.tiles);
@@ -92,7 +92,6 @@ impl Blocks {
                 let buffer = if self.is_gather() { Buffer::Output } else { Buffer::Input };
                 Run { buffer, start: self.block(block), len: 1 }
             }
-            _ if rank == block => self.own(),
             _ => {
                 scratch.push(self.block(block));
                 Run { buffer: Buffer::Scratch, start: scratch.len() as u32 - 1, len: 1 }
@@ -147,10 +146,11 @@ impl Blocks {
     }
 }
 
-/// Rails take nothing from each other: all sends first, then what each receives.
+/// One after the other, but that all receive last: rails take nothing from each other.
 fn joined(units: impl Iterator<Item = Unit>) -> Unit {
     units.fold(Unit::default(), |mut all, one| {
-        all.before.extend(one.before);
+        // What comes after a copy stays there: in place it may be of the memory that is sent.
+        if all.during.is_empty() { &mut all.before } else { &mut all.during }.extend(one.before);
         all.during.extend(one.during);
         all.after.extend(one.after);
         all

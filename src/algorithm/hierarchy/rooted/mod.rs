@@ -29,7 +29,7 @@
 //! In a tile the stages come one after the other. All that only sends at the start of the first stage is brought forward to before
 //! everything, and what only receives at the end of the last is put off until the next tile has set out (rules 2 and 3 of
 //! [`crate::plan::check::compose`]): no two ranks are sent anything by two stages, but where ranks add up what they scatter, whose sends
-//! all come first. What the root has for itself it copies at the end.
+//! all come first.
 //!
 //! Source: van de Geijn's broadcast by scatter and all-gather (Barnett et al. 1994), with the rails of NCCL's PXN between both.
 

@@ -6,9 +6,8 @@ use crate::algorithm::Algorithm;
 use crate::algorithm::direct::Direct;
 use crate::algorithm::hierarchy::embed::{Embedding, Run, Unit};
 use crate::algorithm::hierarchy::tiles::Shift;
-use crate::plan::build::{copy, span};
 use crate::plan::chunk::ChunkId;
-use crate::plan::{Buffer, Part, Plan, Problem, Program, Step, Through};
+use crate::plan::{Buffer, Part, Plan, Problem, Program, Through};
 use crate::types::{Collective, Rank};
 use std::collections::BTreeMap;
 
@@ -81,7 +80,6 @@ impl Whole {
         let home = domain == self.carriers.home;
         let at_root = home.then(|| self.at_root(place));
         let (first, last) = match is_broadcast {
-            true if home && place == self.carriers.root => (at_root, Some(self.own_copy())),
             true => (at_root, self.gathered(domain, place)),
             false => (Some(self.scattered(domain, place)), at_root),
         };
@@ -117,7 +115,10 @@ impl Whole {
     fn at_root(&self, place: usize) -> Unit {
         let home = self.carriers.home;
         let runs = |buffer: Buffer, index: u32, runs: &mut Vec<Run>| match (buffer, self.problem.collective) {
-            // What the root has for itself it has.
+            // Of a broadcast the root keeps everything; of a reduce it has no sums for itself.
+            (buffer, Collective::Broadcast) if place == self.carriers.root && index as usize == place => {
+                runs.push(Run { buffer, start: 0, len: self.carriers.width as u32 });
+            }
             _ if place == self.carriers.root && index as usize == place => {}
             (Buffer::Input, Collective::Broadcast) => runs.extend(self.run(home, index as usize, Buffer::Input)),
             (_, Collective::Broadcast) => runs.extend(self.run(home, place, Buffer::Output)),
@@ -167,12 +168,6 @@ impl Whole {
         let factor = &self.rail;
         Embedding { factor, local: domain, rank: &rank, channel, through, is_last, place: &place, ids: &ids, joins }
             .unit(scratch)
-    }
-
-    /// The root keeps what it sends.
-    fn own_copy(&self) -> Unit {
-        let [input, output] = [Buffer::Input, Buffer::Output].map(|buffer| span(buffer, 0, self.carriers.width as u32));
-        Unit { after: vec![Step::Move(copy(input, [output]))], ..Unit::default() }
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) enum Cell {
 }
 
 /// An operand with blocks and peers counted from the rank on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Operand {
     Input(u32),
     Output(u32),
@@ -42,13 +42,16 @@ pub(super) struct View {
 /// A message as its sender or its receiver sees it: both ranks, the channel, the first chunk, how many.
 type Piece = (u32, u32, u16, ChunkId, u32);
 
-/// Reads the programs of all ranks; the program that they have in common, and what they cost, hops left out.
-pub(super) fn common(plan: &Plan) -> Result<(View, Facts), String> {
+/// Reads the programs of these ranks, the first of which is 0; the program that they have in common, and what they cost, hops left out.
+///
+/// If they are not all ranks, the others are taken to do the same: then what one sends to another is compared with what that one would
+/// take, as seen from rank 0, for which each message must be of one block, as is then asked.
+pub(super) fn common(plan: &Plan, seen: &[Rank]) -> Result<(View, Facts), String> {
     let ranks = plan.problem.ranks;
     let mut reader = Reader::new(plan);
     let mut view: Option<(Vec<Move>, Vec<ChunkId>)> = None;
     let mut facts = Facts { lanes: 1, ..Facts::none() };
-    for rank in 0..ranks {
+    for &rank in seen {
         let program = plan.program(rank);
         let sizes = |block: &ChunkId| if reader.sizes_differ { reader.ahead(rank, *block) } else { 0 };
         let scratch: Vec<ChunkId> = program.scratch.iter().map(sizes).collect();
@@ -59,7 +62,12 @@ pub(super) fn common(plan: &Plan) -> Result<(View, Facts), String> {
             Some(_) => return Err(format!("rank {rank} does not do what rank 0 does, seen from its place")),
         }
     }
-    reader.compare_messages()?;
+    if seen.len() == ranks {
+        reader.compare_messages()?;
+    } else {
+        reader.compare_by_distance()?;
+        facts.moves = facts.moves / seen.len() as u64 * ranks as u64;
+    }
     let (moves, scratch) = view.expect("there are ranks");
     count(&moves, &mut facts);
     facts.scratch_chunks = scratch.len() as u32;
@@ -148,7 +156,9 @@ impl Reader {
             rules::check_operands(&context, at, &one, 1).map_err(|flaw| flaw.to_string())?;
             messages += self.note_messages(rank, &one, &scratch, &runs)?;
             facts.moves += 1;
-            let one = self.seen_from(rank, &one);
+            let mut one = self.seen_from(rank, &one);
+            // A fold holds the same contributions in whichever order.
+            one.sources.sort_unstable();
             match moves.last_mut() {
                 Some(last) if self.goes_on(last, &one) => last.len += one.len,
                 _ => moves.push(one),
@@ -237,6 +247,30 @@ impl Reader {
             && last.len + next.len <= self.ranks
             && last.sources.iter().zip(&next.sources).all(follows)
             && last.destinations.iter().zip(&next.destinations).all(follows)
+    }
+
+    /// The same of rank 0 alone: what it sends some way ahead is what it takes from as far behind, seen from there.
+    fn compare_by_distance(&self) -> Result<(), String> {
+        let mut sent: HashMap<(u32, u16), Vec<(u32, u32)>> = HashMap::new();
+        let mut taken = sent.clone();
+        if self.sent.iter().chain(&self.received).any(|piece| piece.4 > 1) {
+            return Err("messages of several blocks are cut where they go round the last".to_owned());
+        }
+        for &(from, to, channel, id, len) in self.sent.iter().filter(|piece| piece.0 == 0) {
+            sent.entry((self.ahead(from as Rank, to), channel)).or_default().push((self.by(to, id), len));
+        }
+        for &(from, to, channel, id, len) in self.received.iter().filter(|piece| piece.1 == 0) {
+            taken.entry((self.ahead(from as Rank, to), channel)).or_default().push((self.by(to, id), len));
+        }
+        match sent == taken {
+            true => Ok(()),
+            false => Err("rank 0 does not send what others would take as it does".to_owned()),
+        }
+    }
+
+    /// A block counted from a rank on, where sizes tell blocks apart.
+    fn by(&self, rank: u32, block: ChunkId) -> u32 {
+        if self.sizes_differ { self.ahead(rank as Rank, block) } else { 0 }
     }
 
     /// Whether every pair sends what the other takes, in the same order.

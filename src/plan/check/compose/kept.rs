@@ -1,0 +1,99 @@
+//! Whether a rank of a factor goes on to its end though others have yet to take the last of what it sent.
+
+use super::stage::Factor;
+use super::unit::each_move;
+use crate::plan::{Buffer, Move, Operand, Span, Step};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+/// How many of the last messages of each sender and channel a rank takes in moves after which it sends nothing.
+pub(super) type Tail = HashMap<(usize, u16), usize>;
+
+impl Factor<'_> {
+    /// Of the rank with this number.
+    fn tail(&self, local: usize) -> Rc<Tail> {
+        if let Some(known) = self.tails.borrow().get(&local) {
+            return known.clone();
+        }
+        let steps: Vec<Step> = self.plan.program(local).lanes.into_iter().flatten().collect();
+        let mut tail = Tail::new();
+        let only_takes = |one: &Move| one.reduction.is_none() && peers(&one.destinations).next().is_none();
+        // A factor with waits is refused elsewhere.
+        let _ = each_move(&steps, &mut |one, _| {
+            match only_takes(one) {
+                true => peers(&one.sources).for_each(|link| *tail.entry(link).or_default() += 1),
+                false => tail.clear(),
+            }
+            Some(())
+        });
+        let tail = Rc::new(tail);
+        self.tails.borrow_mut().insert(local, tail.clone());
+        tail
+    }
+}
+
+/// From where a rank has sent what others may take late, and whether it has had to wait for that.
+pub(super) struct Kept {
+    pub(super) is_kept: bool,
+    /// Of each receiver and channel how many messages are not taken late.
+    early: HashMap<(usize, u16), usize>,
+    /// Input and output are one where the factor can be in place: then by the output.
+    spots: HashSet<(Buffer, i64)>,
+    in_place: Option<i64>,
+}
+
+impl Kept {
+    pub(super) fn new(factor: &Factor, local: usize, steps: &[Step]) -> Kept {
+        let mut early: HashMap<(usize, u16), usize> = HashMap::new();
+        let _ = each_move(steps, &mut |one, _| {
+            peers(&one.destinations).for_each(|link| *early.entry(link).or_default() += 1);
+            Some(())
+        });
+        for ((peer, channel), messages) in &mut early {
+            let late = factor.tail(*peer).get(&(local, *channel)).copied().unwrap_or(0);
+            *messages = messages.saturating_sub(late);
+        }
+        let in_place = factor.plan.grid().in_place_offset(local);
+        Kept { is_kept: true, early, spots: HashSet::new(), in_place }
+    }
+
+    pub(super) fn add(&mut self, one: &Move, round: u32) {
+        let written = self.spots(&one.destinations, round);
+        self.is_kept &= !written.iter().any(|spot| self.spots.contains(spot));
+        let mut is_late = false;
+        for link in peers(&one.destinations) {
+            let early = self.early.entry(link).or_default();
+            is_late |= *early == 0;
+            *early = early.saturating_sub(1);
+        }
+        if is_late {
+            // A result that has no memory waits until it is taken.
+            self.is_kept &= !written.is_empty() || one.reduction.is_none();
+            let read = if one.reduction.is_none() { self.spots(&one.sources, round) } else { Vec::new() };
+            self.spots.extend(written.into_iter().chain(read));
+        }
+    }
+
+    fn spots(&self, operands: &[Operand], round: u32) -> Vec<(Buffer, i64)> {
+        let of_span = |span: &Span| {
+            let (buffer, offset) = match (span.buffer, self.in_place) {
+                (Buffer::Input, Some(offset)) => (Buffer::Output, offset),
+                (buffer, _) => (buffer, 0),
+            };
+            let start = i64::from(span.start + round * span.stride) + offset;
+            (start..start + i64::from(span.len)).map(move |index| (buffer, index))
+        };
+        let spans = operands.iter().filter_map(|operand| match operand {
+            Operand::Local(span) => Some(span),
+            Operand::Peer { .. } => None,
+        });
+        spans.flat_map(of_span).collect()
+    }
+}
+
+fn peers(operands: &[Operand]) -> impl Iterator<Item = (usize, u16)> {
+    operands.iter().filter_map(|operand| match *operand {
+        Operand::Peer { rank, channel } => Some((rank, channel)),
+        Operand::Local(_) => None,
+    })
+}
