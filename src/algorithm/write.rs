@@ -29,6 +29,10 @@ pub(super) fn serves(problem: &Problem, collectives: &[Collective]) -> Result<()
     };
     match blocks.and_then(|blocks| blocks.checked_mul(problem.tiles as usize)) {
         Some(chunks) if chunks <= ChunkId::MAX as usize => Ok(()),
+        _ if problem.collective == Collective::AllToAll && problem.tiles == 1 => Err(format!(
+            "has more chunks than can be numbered: one for each of {0} x {0} pairs of ranks, and numbers end at 2^32",
+            problem.ranks
+        )),
         _ => Err(format!("has more chunks than can be numbered ({} ranks, {} tiles)", problem.ranks, problem.tiles)),
     }
 }

@@ -34,11 +34,21 @@
 //! heard from all of it, and so after one along its rail from all.
 //! Factors work in place where the stage before left its result, which their proofs include.
 //!
-//! The rule itself was checked by proving whole every hierarchy of up to 64 ranks (`algorithm/tests/hierarchy.rs`). Of a larger plan
-//! this proves every factor at its true size and looks at the programs of some ranks as they are: that each move keeps the rules of a
-//! single step, that they read nothing that was not written, write all of the output and contribute every chunk once (`walk.rs`), and that
-//! what they send and take is what their peers take and send, message by message. That the programs of all ranks are made of the factors
-//! rests on who wrote the plan, so only this crate's hierarchies can say that they are composed.
+//! ## What is checked, and what is taken for granted
+//! Every factor is proved at its true size. The programs of ranks are composed anew: from the layout (`places.rs`), what each stage is for
+//! the collective (`stage.rs`) and the factors' programs, renamed (`unit.rs`); in code that shares nothing with the algorithms'. A rank's program
+//! must consist of these moves and no others, in an order that rules 1 to 4 allow (`order.rs`, `merge.rs`); only where in scratch a chunk
+//! lies is the program's own choice, one place for each. Both ends of a message are then composed of the two ends of one
+//! message of a factor, and cut it alike: it is not cut, or the factor's proof tells its chunks apart, or all are cut alike.
+//!
+//! - *All ranks* are compared in this way where that takes some tenths of a second: then the plan is proved without trust in who wrote it.
+//! - In larger worlds some ranks are (`sample.rs`; `unisono plan` says how many): all places of the first domain if they are not too many, and
+//!   places that go round in domains spread over all, the last among them. Of the others it is *taken for granted* that the plan, one function
+//!   of the rank, does for them what it does for those. The first, the middle and the last ranks' use of their memory is
+//!   besides checked without regard to the parts (`walk.rs`).
+//! - That the stages add up to the collective is the argument above, in words. It, and the rules, were tested: every hierarchy of up to 24
+//!   ranks is found to be made of its parts and proved whole (`algorithm/tests/`), of one-step changes of small ones none is accepted
+//!   here that the whole proof refuses, and no change of a rank of larger ones passes unless it is another right order.
 
 mod kept;
 mod merge;

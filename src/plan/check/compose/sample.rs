@@ -9,12 +9,14 @@ const AFFORDABLE_NS: f64 = 3.5e8;
 /// Of every plan so many ranks are looked at.
 const FEWEST: usize = 16;
 
-/// What it takes to write and compare an operand, the same in each round of a repeat, and to find a chunk of a factor in the whole, which
-/// is done a few times. Of `unisono plan` for 16 to 6,944 units of p6e-gb200x72, all collectives, November 2026, on an Intel Xeon
-/// (Emerald Rapids class, virtual machine): within a factor of 2.
-const OPERAND_NS: f64 = 50.0;
-const ROUND_NS: f64 = 3.0;
-const CHUNK_NS: f64 = 50.0;
+/// What it takes to write an operand of a tile, one of its rounds, and a chunk of a factor in the whole; and to compare an operand. Fitted
+/// to the processor time of `unisono plan` for 16, 512 and 6,944 units of p6e-gb200x72, 64 MiB and 1 GiB, all-reduce, all-gather and
+/// reduce-scatter, November 2026, on an Intel Xeon (Emerald Rapids class, virtual machine): within a factor of 2.
+const OPERAND_NS: f64 = 315.0;
+const ROUND_NS: f64 = 12.0;
+const CHUNK_NS: f64 = 55.0;
+const COMPARED_NS: f64 = 45.0;
+const COMPARED_ROUND_NS: f64 = 0.5;
 
 /// How many ranks of a composed plan its proof looks at, and about how long that takes.
 pub(crate) fn looked_at(plan: &Plan) -> (usize, f64) {
@@ -23,23 +25,30 @@ pub(crate) fn looked_at(plan: &Plan) -> (usize, f64) {
         let factor = part.factors.first()?;
         Some(f64::from(factor.grid().blocks) * part.runs as f64)
     });
-    let each_ns = program_ns(&plan.program(ranks / 2)) + CHUNK_NS * chunks.sum::<f64>();
+    let chunks_ns = CHUNK_NS * chunks.sum::<f64>();
+    let each_ns = program_ns(&plan.program(ranks / 2), f64::from(plan.problem.tiles)) + chunks_ns;
     let count = ((AFFORDABLE_NS / each_ns) as usize).max(FEWEST).min(ranks);
     (count, count as f64 * each_ns)
 }
 
-fn program_ns(program: &Program) -> f64 {
+/// Units are written of one tile, and compared with all.
+fn program_ns(program: &Program, tiles: f64) -> f64 {
     let operands = |one: &Move| (one.sources.len() + one.destinations.len()) as f64;
-    let steps = program.lanes.iter().flatten().map(|step| match step {
-        Step::Move(one) => OPERAND_NS * operands(one),
-        Step::Repeat { count, body } => {
-            let once = body.iter().map(operands).sum::<f64>();
-            let each_round = if body.len() == 1 { ROUND_NS } else { OPERAND_NS };
-            OPERAND_NS * once + each_round * f64::from(*count) * once
+    let (mut steps, mut rounds) = (0.0, 0.0);
+    for step in program.lanes.iter().flatten() {
+        match step {
+            Step::Move(one) => steps += operands(one),
+            Step::Repeat { count, body } => {
+                let once = body.iter().map(operands).sum::<f64>();
+                // A repeat of one move is compared at once.
+                let (times, more) = if body.len() == 1 { (1, *count) } else { (*count, 0) };
+                steps += f64::from(times) * once;
+                rounds += f64::from(more) * once;
+            }
+            Step::Wait { .. } => steps += 1.0,
         }
-        Step::Wait { .. } => OPERAND_NS,
-    });
-    steps.sum()
+    }
+    steps * (OPERAND_NS / tiles + COMPARED_NS) + rounds * (ROUND_NS / tiles + COMPARED_ROUND_NS)
 }
 
 /// So many ranks: all of the first domain if that leaves some; of the others, evenly spread, the last among them, one each, at a place

@@ -113,8 +113,8 @@ pub(super) fn unit(
     let rank = |local| stage.rank(finder.places, member, local);
     let mut moves: Vec<Renamed> = Vec::new();
     // With a single tile nothing is put off past another.
-    // Nothing but the last stage's tails is put off.
-    let mut kept = (number == last).then(|| Kept::new(factor, local, &steps));
+    // Nothing but the last stage's tails is put off, and past other tiles alone.
+    let mut kept = (number == last && finder.tiles > 1).then(|| Kept::new(factor, local, &steps));
     each_move(&steps, &mut |one, round| {
         kept.iter_mut().for_each(|kept| kept.add(one, round));
         moves.extend(renamed(stage, &memory, &rank, one, round)?);
