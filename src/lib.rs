@@ -50,6 +50,7 @@
 
 pub mod algorithm;
 pub mod bootstrap;
+mod calibrate;
 mod clock;
 mod communicator;
 mod control;

@@ -282,11 +282,13 @@ impl UnknownName {
     pub fn new<'a>(what: &'static str, given: &str, known: impl Iterator<Item = &'a str>) -> Self {
         const LISTED: usize = 24;
         let known: Vec<&str> = known.collect();
-        let mut begun = known.iter().filter(|name| given.len() > 2 && name.starts_with(given));
+        let begun: Vec<&str> =
+            known.iter().copied().filter(|name| given.len() > 2 && name.starts_with(given)).take(LISTED).collect();
         let nearest = known.iter().min_by_key(|name| edit_distance(given, name));
-        let hint = match (begun.next(), begun.next(), nearest) {
-            (Some(name), None, _) => format!("did you mean `{name}`?"),
-            (_, _, Some(name)) if edit_distance(given, name) <= 1 + name.len() / 3 => format!("did you mean `{name}`?"),
+        let hint = match (&begun[..], nearest) {
+            ([name], _) => format!("did you mean `{name}`?"),
+            ([_, _, ..], _) => format!("those that begin so are {}", begun.join(", ")),
+            ([], Some(name)) if edit_distance(given, name) <= 1 + name.len() / 3 => format!("did you mean `{name}`?"),
             _ if known.len() > LISTED => {
                 format!("known are {} and {} more", known[..LISTED].join(", "), known.len() - LISTED)
             }
@@ -360,5 +362,8 @@ mod tests {
         assert!(error.starts_with("unknown element type `xyzzy`; known are i8, u8"), "{error}");
         let error = UnknownName::new("machine", "p6e-gb3", ["p6-b3", "p6e-gb300x72"].into_iter()).to_string();
         assert_eq!(error, "unknown machine `p6e-gb3`; did you mean `p6e-gb300x72`?");
+        let several = ["p4d", "p6e-gb200x36", "p6e-gb200x72", "p6-b300"];
+        let error = UnknownName::new("machine", "p6e", several.into_iter()).to_string();
+        assert_eq!(error, "unknown machine `p6e`; those that begin so are p6e-gb200x36, p6e-gb200x72");
     }
 }

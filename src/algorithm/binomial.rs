@@ -21,9 +21,10 @@
 //! Source: folklore; Thakur, Rabenseifner and Gropp 2005 for gather and scatter.
 
 use super::Algorithm;
+use super::chains::{self, in_tree};
 use super::write::{ahead, block, blocks, ceil_log2, chunks_of, from_root, plan, program, promise, serves, wrapped};
 use crate::plan::build::{copy, peer, reduce};
-use crate::plan::{Buffer, Move, Operand, Order, Plan, Problem, Program, Promise, Reduction};
+use crate::plan::{Buffer, Move, Operand, Order, Plan, Problem, Program, Promise, Reduction, Stage};
 use crate::types::{Collective, Rank};
 
 pub(super) struct Binomial;
@@ -58,6 +59,9 @@ impl Algorithm for Binomial {
             _ => promise(problem, hops, ranks - 1, largest),
         }
     }
+    fn stages(&self, problem: &Problem) -> Vec<Stage> {
+        in_tree(problem, |rank| above(problem, rank)).stages_alone(problem)
+    }
     fn order(&self, problem: &Problem, _chunk: u32) -> Order {
         match problem.ranks {
             1 => Order::Fold(vec![Order::Rank(0)]),
@@ -73,6 +77,27 @@ fn sum_below(problem: &Problem, place: usize, reach: usize) -> Order {
     let distances = (0..reach.ilog2()).map(|bit| 1 << bit).take_while(|distance| place + distance < problem.ranks);
     let runs: Vec<Order> = distances.map(|distance| sum_below(problem, place + distance, distance)).collect();
     if runs.is_empty() { own } else { Order::Fold([own].into_iter().chain(runs).collect()) }
+}
+
+/// The rank above another, and for how many blocks the message between them has the parent's port. On the way down all set out at
+/// once and share it; on the way up the larger ones come later, and wait for nobody.
+fn above(problem: &Problem, rank: Rank) -> Option<(Rank, u64)> {
+    let place = from_root(problem, rank);
+    if place == 0 {
+        return None;
+    }
+    let parent = Node::of(problem, ahead(problem, problem.root, place & (place - 1)));
+    let own = place - parent.place;
+    let is_whole = matches!(problem.collective, Collective::Broadcast | Collective::Reduce);
+    let size = |distance: usize| if is_whole { 1 } else { distance.min(parent.len - distance) as u64 };
+    let crosses =
+        |distance: usize| chains::crosses(problem, parent.rank(parent.place), parent.rank(parent.place + distance));
+    let beside = parent.children.iter().copied().filter(|distance| crosses(*distance) == crosses(own));
+    let chunks = match problem.collective {
+        Collective::Broadcast | Collective::Scatter => chains::shared(beside.map(size), size(own)),
+        _ => beside.filter(|distance| *distance >= own).map(size).sum(),
+    };
+    Some((parent.rank(parent.place), chunks))
 }
 
 /// A rank's place in the tree.

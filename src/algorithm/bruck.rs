@@ -20,9 +20,10 @@
 //! message-passing systems", 1997.
 
 use super::Algorithm;
+use super::chains::in_rounds;
 use super::write::{ahead, behind, block, blocks, ceil_log2, chunks_of, plan, program, promise, serves, wrapped};
 use crate::plan::build::{copy, peer};
-use crate::plan::{Buffer, Move, Order, Plan, Problem, Program, Promise};
+use crate::plan::{Buffer, Move, Order, Plan, Problem, Program, Promise, Stage};
 use crate::types::{Collective, Rank};
 
 pub(super) struct Bruck;
@@ -52,6 +53,17 @@ impl Algorithm for Bruck {
             _ => (0..rounds).map(|round| with_bit(ranks, round)).sum(),
         };
         promise(problem, rounds, sent, sent)
+    }
+    fn stages(&self, problem: &Problem) -> Vec<Stage> {
+        let (ranks, rounds) = (problem.ranks, ceil_log2(problem.ranks));
+        let hears = |round: usize, rank: Rank| {
+            let distance = 1 << round;
+            Some(match problem.collective {
+                Collective::AllGather => (ahead(problem, rank, distance), distance.min(ranks - distance) as u64),
+                _ => (behind(problem, rank, distance), with_bit(ranks, round) as u64),
+            })
+        };
+        in_rounds(problem, self.promise(problem), rounds, hears)
     }
     fn order(&self, _problem: &Problem, _chunk: u32) -> Order {
         unreachable!("bruck serves no collective that reduces")

@@ -11,6 +11,7 @@
 //! Source: folklore; Sanders, Speck and Träff 2009 call it the linear pipeline.
 
 use super::Algorithm;
+use super::chains::{Chain as Row, crosses};
 use super::write::{ahead, behind, chunks_of, each_tile, from_root, plan, promise, serves};
 use crate::plan::build::{copy, peer, reduce, striding};
 use crate::plan::{Buffer, Order, Plan, Problem, Program, Promise, Reduction, Stage};
@@ -38,23 +39,16 @@ impl Algorithm for Chain {
     fn promise(&self, problem: &Problem) -> Promise {
         promise(problem, problem.ranks - 1, 1, 1)
     }
-    /// As many hops cross as there are neighbours in the row that don't share a domain.
     fn stages(&self, problem: &Problem) -> Vec<Stage> {
-        let (promise, tiles) = (self.promise(problem), u64::from(problem.tiles));
-        let domain = |place: usize| problem.layout.domain(ahead(problem, problem.root, place));
-        let crossing_hops = (1..problem.ranks).filter(|place| domain(*place) != domain(place - 1)).count() as u32;
-        let hops = promise.hops - crossing_hops;
-        vec![Stage {
-            hops,
-            crossing_hops,
-            chunks_out: if hops > 0 { tiles } else { 0 },
-            chunks_in: if hops > 0 { tiles } else { 0 },
-            crossing_chunks: if crossing_hops > 0 { tiles } else { 0 },
-            local_chunks: promise.chunks_received,
-            messages: promise.chunks_sent,
-            pipelined: true,
-            ..Stage::default()
-        }]
+        let tiles = u64::from(problem.tiles);
+        let rank = |place: usize| ahead(problem, problem.root, place);
+        let row = (1..problem.ranks)
+            .fold(Row::default(), |row, place| row.then(crosses(problem, rank(place - 1), rank(place)), 1));
+        vec![row.pipelined(
+            [tiles, tiles],
+            problem.tiles,
+            Stage { local_chunks: tiles, messages: tiles, alone: true, ..Stage::default() },
+        )]
     }
     fn order(&self, problem: &Problem, _chunk: u32) -> Order {
         if problem.ranks == 1 {

@@ -20,9 +20,10 @@
 
 use super::Algorithm;
 use super::bruck::gather_round;
+use super::chains::in_rounds;
 use super::write::{ahead, behind, block, blocks, ceil_log2, chunks_of, plan, program, promise, serves, wrapped};
 use crate::plan::build::{copy, peer, reduce};
-use crate::plan::{Buffer, Move, Operand, Order, Plan, Problem, Program, Promise, Reduction};
+use crate::plan::{Buffer, Move, Operand, Order, Plan, Problem, Program, Promise, Reduction, Stage};
 use crate::types::{Collective, Rank};
 use std::ops::Range;
 
@@ -48,6 +49,18 @@ impl Algorithm for Circulant {
             Collective::AllReduce => promise(problem, 2 * rounds, 2 * others, 2 * others),
             _ => promise(problem, rounds, others, others),
         }
+    }
+    fn stages(&self, problem: &Problem) -> Vec<Stage> {
+        let there: Vec<(usize, usize)> = rounds(problem).collect();
+        let hears = |round: usize, rank: Rank| match there.get(round) {
+            Some((skip, len)) => Some((behind(problem, rank, *skip), *len as u64)),
+            None => {
+                let (skip, len) = there[2 * there.len() - 1 - round];
+                Some((ahead(problem, rank, skip), len as u64))
+            }
+        };
+        let ways = if problem.collective == Collective::AllReduce { 2 } else { 1 };
+        in_rounds(problem, self.promise(problem), ways * there.len(), hears)
     }
     /// In each round the sum of the rank s farther from the owner comes in on the left.
     fn order(&self, problem: &Problem, chunk: u32) -> Order {

@@ -21,7 +21,7 @@
 //! MSCCL++.
 
 use super::Algorithm;
-use super::one_stage;
+use super::chains::{Chain, Longest};
 use super::write::{ahead, ascending, behind, block, chunks_of, direct_stages, plan, program, promise, serves};
 use crate::plan::build::{copy, peer, reduce};
 use crate::plan::{Buffer, Move, Operand, Order, Plan, Problem, Program, Promise, Reduction, Stage};
@@ -62,8 +62,8 @@ impl Algorithm for Direct {
     }
     fn stages(&self, problem: &Problem) -> Vec<Stage> {
         match problem.collective {
-            Collective::AllGather | Collective::ReduceScatter | Collective::AllToAll => direct_stages(problem, 1),
-            _ => one_stage(self.promise(problem), false, problem),
+            Collective::Broadcast | Collective::Scatter | Collective::Reduce | Collective::Gather => at_root(problem),
+            _ => direct_stages(problem, 1),
         }
     }
     fn order(&self, problem: &Problem, _chunk: u32) -> Order {
@@ -83,6 +83,9 @@ impl Algorithm for OneShot {
     }
     fn promise(&self, problem: &Problem) -> Promise {
         promise(problem, 1, problem.ranks - 1, problem.ranks - 1)
+    }
+    fn stages(&self, problem: &Problem) -> Vec<Stage> {
+        direct_stages(problem, 1)
     }
     fn order(&self, problem: &Problem, _chunk: u32) -> Order {
         ascending(problem)
@@ -108,6 +111,20 @@ impl Algorithm for TwoShot {
     fn order(&self, problem: &Problem, _chunk: u32) -> Order {
         ascending(problem)
     }
+}
+
+/// Everything passes the ports of the root, what stays in its domain beside what crosses.
+fn at_root(problem: &Problem) -> Vec<Stage> {
+    let domain = problem.layout.domain(problem.root);
+    let inside = problem.layout.domain_size(problem.ranks, domain) - 1;
+    let crossing = problem.ranks - 1 - inside;
+    let mut longest = Longest::default();
+    for (crosses, blocks) in [(false, inside), (true, crossing)] {
+        if blocks > 0 {
+            longest.add(Chain::default().then(crosses, blocks as u64));
+        }
+    }
+    longest.stages_alone(problem)
 }
 
 /// All other ranks in the order in which `rank` turns to them.

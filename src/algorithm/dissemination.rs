@@ -8,9 +8,10 @@
 //! Source: Hensgen, Finkel and Manber, "Two algorithms for barrier synchronization", 1988.
 
 use super::Algorithm;
+use super::chains::in_rounds;
 use super::write::{ahead, behind, block, ceil_log2, chunks_of, plan, program, promise, serves};
 use crate::plan::build::{copy, peer, reduce};
-use crate::plan::{Buffer, Move, Order, Plan, Problem, Program, Promise, Reduction};
+use crate::plan::{Buffer, Move, Order, Plan, Problem, Program, Promise, Reduction, Stage};
 use crate::types::{Collective, Rank};
 
 pub(super) struct Dissemination;
@@ -28,6 +29,10 @@ impl Algorithm for Dissemination {
     fn promise(&self, problem: &Problem) -> Promise {
         let rounds = ceil_log2(problem.ranks);
         promise(problem, rounds, rounds, rounds)
+    }
+    fn stages(&self, problem: &Problem) -> Vec<Stage> {
+        let hears = |round: usize, rank: Rank| Some((behind(problem, rank, 1 << round), 1));
+        in_rounds(problem, self.promise(problem), ceil_log2(problem.ranks), hears)
     }
     fn order(&self, _problem: &Problem, _chunk: u32) -> Order {
         unreachable!("dissemination serves no collective that reduces")

@@ -16,10 +16,10 @@
 //! Source: Thakur, Rabenseifner and Gropp, "Optimization of collective communication operations in MPICH", 2005.
 
 use super::Algorithm;
-use super::power::{Core, Role, lower_left};
+use super::power::{Core, Exchange, Role, lower_left};
 use super::write::{block, blocks, chunks_of, plan, program, promise, serves};
 use crate::plan::build::{copy, peer, reduce};
-use crate::plan::{Buffer, Move, Order, Plan, Problem, Program, Promise, Reduction};
+use crate::plan::{Buffer, Move, Order, Plan, Problem, Program, Promise, Reduction, Stage};
 use crate::types::{Collective, Rank};
 
 pub(super) struct RecursiveDoubling;
@@ -51,6 +51,9 @@ impl Algorithm for RecursiveDoubling {
             }
         }
     }
+    fn stages(&self, problem: &Problem) -> Vec<Stage> {
+        exchange(problem).stages(problem, self.promise(problem))
+    }
     fn order(&self, problem: &Problem, _chunk: u32) -> Order {
         match problem.ranks {
             1 => Order::Fold(vec![Order::Rank(0)]),
@@ -58,6 +61,21 @@ impl Algorithm for RecursiveDoubling {
                 let core = Core::new(ranks);
                 core.balanced(0..core.power)
             }
+        }
+    }
+}
+
+/// What passes in each round.
+pub(super) fn exchange(problem: &Problem) -> Exchange {
+    let core = Core::new(problem.ranks);
+    let distances = (0..core.rounds()).map(|round| 1 << round);
+    match problem.collective {
+        Collective::AllReduce => {
+            Exchange { core, handed_in: 1, rounds: distances.map(|distance| (distance, 1)).collect(), got_back: 1 }
+        }
+        _ => {
+            let rounds = distances.map(|distance| (distance, core.ranks(0..distance).len() as u64)).collect();
+            Exchange { core, handed_in: 1, rounds, got_back: problem.ranks as u64 - 1 }
         }
     }
 }

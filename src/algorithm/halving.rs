@@ -17,10 +17,10 @@
 //! Source: Rabenseifner, "Optimization of collective reduction operations", 2004; Thakur, Rabenseifner and Gropp 2005.
 
 use super::Algorithm;
-use super::power::{Core, Role, lower_left};
+use super::power::{Core, Exchange, Role, lower_left};
 use super::write::{block, blocks, chunks_of, plan, program, promise, serves};
 use crate::plan::build::{copy, peer, reduce};
-use crate::plan::{Buffer, Move, Order, Plan, Problem, Program, Promise, Reduction};
+use crate::plan::{Buffer, Move, Order, Plan, Problem, Program, Promise, Reduction, Stage};
 use crate::types::{Collective, Rank};
 use std::ops::Range;
 
@@ -41,6 +41,9 @@ impl Algorithm for HalvingDoubling {
         let core = Core::new(problem.ranks);
         let exchanged = 2 * (core.power - 1) + core.led() * core.power;
         promise(problem, 2 * (core.rounds() + core.led()), exchanged, exchanged)
+    }
+    fn stages(&self, problem: &Problem) -> Vec<Stage> {
+        halving_exchange(problem).stages(problem, self.promise(problem))
     }
     fn order(&self, problem: &Problem, _chunk: u32) -> Order {
         match problem.ranks {
@@ -68,6 +71,9 @@ impl Algorithm for RecursiveHalving {
         let received = core.led() * problem.ranks + core.doubling_runs();
         promise(problem, core.hops(), problem.ranks - 1 + core.led(), received)
     }
+    fn stages(&self, problem: &Problem) -> Vec<Stage> {
+        scatter_exchange(problem).stages(problem, self.promise(problem))
+    }
     fn order(&self, problem: &Problem, _chunk: u32) -> Order {
         match problem.ranks {
             1 => Order::Fold(vec![Order::Rank(0)]),
@@ -77,6 +83,22 @@ impl Algorithm for RecursiveHalving {
             }
         }
     }
+}
+
+/// What passes in each round of an all-reduce.
+pub(super) fn halving_exchange(problem: &Problem) -> Exchange {
+    let core = Core::new(problem.ranks);
+    let there = (0..core.rounds()).map(|round| (1 << round, (core.power >> (round + 1)) as u64));
+    let whole = core.power as u64;
+    Exchange { core, handed_in: whole, rounds: there.clone().chain(there.rev()).collect(), got_back: whole }
+}
+
+/// What passes in each round of a reduce-scatter.
+pub(super) fn scatter_exchange(problem: &Problem) -> Exchange {
+    let core = Core::new(problem.ranks);
+    let distances = (0..core.rounds()).rev().map(|round| 1 << round);
+    let rounds = distances.map(|distance| (distance, core.ranks(0..distance).len() as u64)).collect();
+    Exchange { core, handed_in: problem.ranks as u64, rounds, got_back: 1 }
 }
 
 /// The tree over the participants `first`, `first + stride`, ...: those that were farthest apart are added first, so

@@ -7,9 +7,11 @@
 //!   or two ranks would each wait for the other to let go: rounds alternate between two places;
 //! - the one fold that completes all contributions is `Final`, all others are `Partial`.
 
+mod binary;
 mod binomial;
 mod bruck;
 mod chain;
+mod chains;
 mod circulant;
 mod direct;
 mod dissemination;
@@ -53,7 +55,7 @@ pub trait Algorithm: Sync {
     ///
     /// Unless the algorithm says otherwise: one stage, of which as much crosses as there can, where there are several domains.
     fn stages(&self, problem: &Problem) -> Vec<Stage> {
-        one_stage(self.promise(problem), self.pipelines(), problem)
+        one_stage(self.promise(problem), problem)
     }
 
     /// The declared order of addition of a chunk of a reducing collective, written apart from the plan.
@@ -64,9 +66,9 @@ pub trait Algorithm: Sync {
 }
 
 /// All in one stage, of which as much crosses as there can.
-fn one_stage(promise: Promise, pipelined: bool, problem: &Problem) -> Vec<Stage> {
+fn one_stage(promise: Promise, problem: &Problem) -> Vec<Stage> {
     let Promise { hops, chunks_sent, chunks_received } = promise;
-    let stage = Stage { local_chunks: chunks_received, messages: chunks_sent, pipelined, ..Stage::default() };
+    let stage = Stage { local_chunks: chunks_received, messages: chunks_sent, ..Stage::default() };
     vec![match problem.layout.domains(problem.ranks) > 1 {
         true => Stage { crossing_hops: hops, crossing_chunks: chunks_sent.max(chunks_received), ..stage },
         false => Stage { hops, chunks_out: chunks_sent, chunks_in: chunks_received, ..stage },
@@ -84,6 +86,7 @@ pub fn registry() -> &'static [&'static dyn Algorithm] {
         &halving::HalvingDoubling,
         &halving::RecursiveHalving,
         &tree::DoubleTree,
+        &binary::BinaryTree,
         &binomial::Binomial,
         &bruck::Bruck,
         &circulant::Circulant,
@@ -95,11 +98,21 @@ pub fn registry() -> &'static [&'static dyn Algorithm] {
         &hierarchy::CIRCULANT,
         &hierarchy::HALVING,
         &hierarchy::DOUBLING,
+        &hierarchy::ONE_SHOT,
         &hierarchy::RING_2D,
         &hierarchy::NVLS_RING,
         &hierarchy::NVLS_CIRCULANT,
         &hierarchy::NVLS_DOUBLING,
+        &hierarchy::NVLS_ONE_SHOT,
         &hierarchy::RAILS,
+        &hierarchy::rooted::FAN,
+        &hierarchy::rooted::BINOMIAL,
+        &hierarchy::rooted::TREE,
+        &hierarchy::rooted::CHAIN,
+        &hierarchy::rooted::GATHER,
+        &hierarchy::rooted::SCATTER,
+        &hierarchy::barrier::DIRECT,
+        &hierarchy::barrier::DISSEMINATION,
     ]
 }
 

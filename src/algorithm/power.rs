@@ -4,7 +4,8 @@
 //! rank leads, the odd one hands in its contribution before and gets the result after. Participants keep the order of
 //! ranks, so neighbouring participants stand for neighbouring ranks and a run of participants for a run of ranks.
 
-use crate::plan::{Operand, Order};
+use super::chains::{busy_in_rounds, in_rounds};
+use crate::plan::{Operand, Order, Problem, Promise, Stage};
 use crate::types::Rank;
 use std::ops::Range;
 
@@ -15,6 +16,52 @@ pub(super) struct Core {
     pub power: usize,
     /// Number of ranks that are led.
     pub extras: usize,
+}
+
+/// What an exchange between participants passes, in chunks: handed in to leaders before the rounds, at each round's distance, and given
+/// back after them.
+pub(super) struct Exchange {
+    pub core: Core,
+    pub handed_in: u64,
+    pub rounds: Vec<(usize, u64)>,
+    pub got_back: u64,
+}
+
+impl Exchange {
+    fn count(&self) -> usize {
+        self.rounds.len() + 2 * self.core.led()
+    }
+
+    /// From whom a rank hears in a round, and how many chunks.
+    ///
+    /// What a leader's first partner has for it comes by the same port as what is handed in, if that partner does not wait itself: both
+    /// are there when the one is.
+    fn hears(&self, round: usize, rank: Rank) -> Option<(Rank, u64)> {
+        let (core, led) = (self.core, self.core.led());
+        let first = self.rounds.first().copied();
+        let with_first = |index: usize| first.filter(|(distance, _)| index ^ distance >= core.extras);
+        match core.role(rank) {
+            Role::Led { leader } => (round == led + self.rounds.len()).then_some((leader, self.got_back)),
+            Role::Leads { extra, index } if round < led => {
+                let beside = with_first(index).map_or(0, |(_, chunks)| chunks.min(self.handed_in));
+                Some((extra?, self.handed_in + beside))
+            }
+            Role::Leads { index, extra } => {
+                let (distance, chunks) = self.rounds.get(round - led)?;
+                let came_beside = round == led && extra.is_some() && with_first(index).is_some();
+                Some((core.leader(index ^ distance), if came_beside { 0 } else { *chunks }))
+            }
+        }
+    }
+
+    pub fn stages(&self, problem: &Problem, promise: Promise) -> Vec<Stage> {
+        in_rounds(problem, promise, self.count(), |round, rank| self.hears(round, rank))
+    }
+
+    /// Chunks for whose time ports are busy on the longest chain, where all ways are alike.
+    pub fn longest(&self) -> u64 {
+        busy_in_rounds(self.core.power + self.core.extras, self.count(), |round, rank| self.hears(round, rank))
+    }
 }
 
 pub(super) enum Role {

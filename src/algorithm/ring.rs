@@ -15,6 +15,7 @@
 //! Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009.
 
 use super::Algorithm;
+use super::chains::{Chain, Longest};
 use super::one_stage;
 use super::write::{ahead, behind, block, chunks_of, plan, program, promise, serves};
 use crate::plan::build::{copy, peer, reduce};
@@ -50,27 +51,25 @@ impl Algorithm for Ring {
     fn stages(&self, problem: &Problem) -> Vec<Stage> {
         let (ranks, domains) = (problem.ranks, problem.layout.domains(problem.ranks));
         let promise = self.promise(problem);
-        let size = match problem.layout {
-            Layout::Blocks(size) if domains > 1 => size,
-            _ => return one_stage(promise, false, problem),
-        };
+        if domains == 1 || !matches!(problem.layout, Layout::Blocks(_)) {
+            return one_stage(promise, problem);
+        }
         let (rounds, chunks) = (promise.hops as usize, promise.chunks_sent);
         // Those hops that are missing to whole rounds stay inside, where there is room for them.
         let times = rounds.div_ceil(ranks);
         let missing = times * ranks - rounds;
         let inside = (ranks - domains) * times;
         let crossing_hops = (domains * times).saturating_sub(missing.saturating_sub(inside)) as u32;
-        let stays = if size > 1 { chunks } else { 0 };
-        vec![Stage {
-            hops: promise.hops - crossing_hops,
-            crossing_hops,
-            chunks_out: stays,
-            chunks_in: stays,
-            crossing_chunks: chunks,
-            local_chunks: chunks,
-            messages: chunks,
-            ..Stage::default()
-        }]
+        // A block takes its time hop by hop; and who sits where domains meet sends everything across, block after block. With two
+        // places for partial sums it writes again only when what it sent last but one was taken.
+        let waits = problem.collective == Collective::ReduceScatter && !problem.uneven;
+        let in_turn = if waits { promise.hops / 2 } else { 1 };
+        let hops = promise.hops - crossing_hops;
+        let around = Chain::of([hops, crossing_hops], [u64::from(hops), u64::from(crossing_hops)]);
+        let mut longest = Longest::default();
+        longest.add(around);
+        longest.add(Chain::of([0, in_turn], [0, chunks]));
+        longest.stages_alone(problem)
     }
     fn order(&self, problem: &Problem, chunk: u32) -> Order {
         if problem.ranks == 1 {

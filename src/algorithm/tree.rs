@@ -20,9 +20,10 @@
 //! Source: Sanders, Speck and Träff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan", 2009.
 
 use super::Algorithm;
+use super::chains::{crosses, ends, in_tree};
 use super::write::{ahead, ceil_log2, each_tile, from_root, plan, promise, serves};
 use crate::plan::build::{copy, peer_on, reduce, striding};
-use crate::plan::{Buffer, Lane, Operand, Order, Plan, Problem, Program, Promise, Reduction};
+use crate::plan::{Buffer, Lane, Operand, Order, Plan, Problem, Program, Promise, Reduction, Stage};
 use crate::types::{Collective, Rank};
 
 pub(super) struct DoubleTree;
@@ -59,6 +60,24 @@ impl Algorithm for DoubleTree {
             _ => promise(problem, depth, 2, 2),
         }
     }
+    fn stages(&self, problem: &Problem) -> Vec<Stage> {
+        if problem.ranks == 1 {
+            return Vec::new();
+        }
+        let ways = |half: Half| {
+            let way = in_tree(problem, |rank| {
+                let parent = half.parent(problem, rank)?;
+                Some((parent, beside(problem, half, parent, crosses(problem, parent, rank))))
+            });
+            if problem.collective == Collective::AllReduce { way.followed_by(&way) } else { way }
+        };
+        let tiles = u64::from(problem.tiles);
+        let passed =
+            ends(problem).map(|rank| passed(problem, rank)).fold([0; 2], |a, b| [a[0].max(b[0]), a[1].max(b[1])]);
+        let Promise { chunks_sent: messages, chunks_received: local_chunks, .. } = self.promise(problem);
+        let stage = Stage { messages, local_chunks, ..Stage::default() };
+        ways(Half::First).or(&ways(Half::Second)).pipelined(passed.map(|chunks| chunks * tiles), problem.tiles, stage)
+    }
     fn order(&self, problem: &Problem, chunk: u32) -> Order {
         if problem.ranks == 1 {
             return Order::Fold(vec![Order::Rank(0)]);
@@ -78,6 +97,25 @@ fn sum_below(problem: &Problem, half: Half, rank: Rank) -> Order {
     parts.sort_by_key(|&part| from_root(problem, part));
     let part = |part| if part == rank { Order::Rank(rank) } else { sum_below(problem, half, part) };
     Order::Fold(parts.into_iter().map(part).collect())
+}
+
+/// How many children of a rank it shares a domain with, or does not: their messages have one port.
+fn beside(problem: &Problem, half: Half, parent: Rank, crossing: bool) -> u64 {
+    let below = half.children(problem, parent);
+    below.into_iter().filter(|child| crosses(problem, parent, *child) == crossing).count() as u64
+}
+
+/// Of every tile what passes the ports of a rank, inside and to other domains, in the direction that has more.
+fn passed(problem: &Problem, rank: Rank) -> [u64; 2] {
+    [false, true].map(|crossing| {
+        let below: u64 = Half::BOTH.iter().map(|half| beside(problem, *half, rank, crossing)).sum();
+        let above = Half::BOTH.iter().filter_map(|half| half.parent(problem, rank));
+        let above = above.filter(|parent| crosses(problem, *parent, rank) == crossing).count() as u64;
+        match problem.collective {
+            Collective::AllReduce => below + above,
+            _ => below.max(above),
+        }
+    })
 }
 
 /// One of the two trees; it carries the block of its number on the channel of its number.

@@ -7,6 +7,10 @@ use crate::types::edit_distance;
 pub const KNOWN_VARIABLES: &[(&str, &str)] = &[
     ("UNISONO_ALGORITHM", "algorithm that is taken wherever it fits, or auto; rank 0's word counts"),
     (
+        "UNISONO_CALIBRATE",
+        "set to 0, prices rest on a table instead of what rank 0 measures of its host, so that every run chooses alike; rank 0's word counts",
+    ),
+    (
         "UNISONO_EXPLAIN",
         "set to 1, rank 0 says on stderr which transports a communicator uses, and of every new shape of call what runs and why",
     ),

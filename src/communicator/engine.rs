@@ -233,7 +233,7 @@ impl Engine {
             Scale { kernel, count: bytes / call.dtype.size(), bytes }
         });
         let digest = call.digest(checked.plan());
-        let report = || Report::of_job(&self.context, call.collective, problem, bytes);
+        let report = || Report::of_job(&self.context, problem, bytes);
         self.diagnostics.explain(self.rank, call, &checked, report);
         let text = self.control.recorder.register(call.collective, call.text(&checked.plan().algorithm));
         // Connecting may have to wait for peers: from here on they can see what this rank is about to do.

@@ -208,7 +208,7 @@ impl Communicator {
 
     /// Why a call of this many bytes (nccl-tests convention) runs the algorithm that it runs: the same prices and the same
     /// decision as the call itself.
-    /// Prices every algorithm, and proves those near the best the first time they are: milliseconds. Does not communicate.
+    /// Prices every algorithm: milliseconds. Does not communicate.
     ///
     /// # Errors
     /// `Plan` where no algorithm serves the collective, as for `SendRecv`.
@@ -230,7 +230,7 @@ impl Communicator {
     /// # Errors
     /// As [`Communicator::explain`].
     pub fn report(&self, collective: Collective, bytes: u64) -> Result<Report> {
-        Report::of_job(&self.context, collective, self.problem(collective), bytes)
+        Report::of_job(&self.context, self.problem(collective), bytes)
     }
 
     /// What a call of a collective asks, if its root is rank 0.

@@ -43,12 +43,14 @@ pub(crate) fn recorded() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         shm_bytes: None,
         processors: 2,
         strict: true,
+        speeds: None,
     };
     let chosen = Hello {
         algorithm: Some("ring".to_owned()),
         transport: Some(TransportKind::Tcp),
         require: Some(TransportKind::Shm),
         shm_bytes: Some(1 << 20),
+        speeds: Some(crate::topology::host::Speeds::ASSUMED),
         ..plain.clone()
     };
     vec![("hello", "plain", plain.encode()), ("hello", "chosen", chosen.encode())]

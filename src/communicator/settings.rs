@@ -1,9 +1,11 @@
 //! What a user may choose, and where each choice comes from.
 
 use super::diagnostics::Diagnostics;
+use crate::calibrate;
 use crate::error::{Error, ErrorKind, Result};
 use crate::select::rules::Rules;
 use crate::size;
+use crate::topology::host::Speeds;
 use crate::types::TransportKind;
 use std::borrow::Cow;
 use std::fs::File;
@@ -74,6 +76,8 @@ pub struct Settings {
     pub shm_bytes: Option<usize>,
     /// None where nothing was said.
     pub strict: Option<bool>,
+    /// Whether prices rest on a measurement of this host; yes where nothing was said.
+    pub calibrate: Option<bool>,
     pub diagnostics: Diagnostics,
 }
 
@@ -107,6 +111,9 @@ impl Settings {
         if self.strict.is_none() {
             self.strict = flag("UNISONO_STRICT", lookup)?;
         }
+        if self.calibrate.is_none() {
+            self.calibrate = flag("UNISONO_CALIBRATE", lookup)?;
+        }
         self.diagnostics = Diagnostics::of_environment(lookup)?;
         if let Some(name) = &self.algorithm {
             crate::algorithm::find(name)?;
@@ -116,6 +123,11 @@ impl Settings {
 
     pub fn timeout(&self) -> Duration {
         self.timeout.unwrap_or(DEFAULT_TIMEOUT)
+    }
+
+    /// How fast this host is, measured for so many ranks unless that is not wished.
+    pub fn speeds(&self, ranks: usize) -> Speeds {
+        if self.calibrate.unwrap_or(true) && ranks > 1 { calibrate::speeds(ranks) } else { Speeds::ASSUMED }
     }
 
     pub fn has_rules(&self) -> bool {
@@ -173,7 +185,9 @@ pub fn flag(variable: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<O
 
 fn seconds(text: &str) -> Result<Duration> {
     let seconds = text.trim().parse::<f64>().ok().filter(|value| *value > 0.0 && *value < 1e9);
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| refuse("UNISONO_TIMEOUT", text, "a number of seconds"))
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| refuse("UNISONO_TIMEOUT", text, "a number of seconds, more than 0 and less than 1000000000"))
 }
 
 fn bytes(text: &str) -> Result<usize> {
@@ -251,7 +265,12 @@ mod tests {
         let set = Settings { timeout: Some(Duration::from_secs(1)), ..Settings::default() };
         assert_eq!(set.or_environment(&lookup).unwrap().timeout(), Duration::from_secs(1));
         for (variable, value, told) in [
-            ("UNISONO_TIMEOUT", "soon", "UNISONO_TIMEOUT=soon is not a number of seconds"),
+            ("UNISONO_TIMEOUT", "soon", "UNISONO_TIMEOUT=soon is not a number of seconds, more than 0"),
+            (
+                "UNISONO_TIMEOUT",
+                "0",
+                "UNISONO_TIMEOUT=0 is not a number of seconds, more than 0 and less than 1000000000",
+            ),
             ("UNISONO_ALGORITHM", "rnig", "UNISONO_ALGORITHM=rnig: unknown algorithm `rnig`; did you mean `ring`?"),
             ("UNISONO_SHM_BYTES", "64MB", "UNISONO_SHM_BYTES=64MB is not a number of bytes"),
         ] {

@@ -3,6 +3,7 @@
 use super::Communicator;
 use super::settings::Settings;
 use crate::error::{Error, Result};
+use crate::select::Context;
 use crate::types::Rank;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -47,8 +48,9 @@ impl Communicator {
         };
         let id = self.child_id(u64::from(color));
         // Prices are those of the ranks that are left: of their transports, and of how many share a host.
-        let (algorithm, rules) = (self.context.algorithm.clone(), self.context.rules.clone());
-        let context = Arc::new(self.origin.context(&members, algorithm, rules, self.context.strict));
+        let Context { algorithm, rules, strict, constants, .. } = Context::clone(&self.context);
+        let context = self.origin.context(&members, constants.speeds);
+        let context = Arc::new(Context { algorithm, rules, strict, ..context });
         let made = self.origin.make(id, rank, &members, context, &settings, &|| self.control.failure());
         // The others may be waiting for this rank in the new communicator; they learn of the failure from the old one.
         made.map(Some).map_err(|error: Error| self.control.fail(error).on_rank(self.rank))
@@ -83,7 +85,7 @@ impl Communicator {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::communicator::Builder;
     use crate::topology::host::Constants;
     use crate::types::TransportKind;
 
@@ -92,9 +94,9 @@ mod tests {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let size = processors + 1;
         let of = |ranks| Constants::of(TransportKind::Memory, ranks, processors);
-        assert_ne!(of(1), of(size), "ranks that outnumber processors cost more");
+        assert!(of(1).inside(8.0).hop_ns < of(size).inside(8.0).hop_ns, "ranks that outnumber processors cost more");
         std::thread::scope(|threads| {
-            for mut communicator in Communicator::local(size).unwrap() {
+            for mut communicator in Builder::default().calibrate(false).local(size).unwrap() {
                 threads.spawn(move || {
                     assert_eq!(communicator.context.constants, of(size));
                     let alone = communicator.split(Some(communicator.rank() as u32), 0).unwrap().unwrap();

@@ -4,5 +4,6 @@ pub mod links;
 #[cfg(test)]
 mod revoke_tests;
 pub mod run;
+mod stream;
 #[cfg(test)]
 mod stress;

@@ -7,6 +7,7 @@ mod brief;
 mod standing;
 
 use super::links::Links;
+use super::stream;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::lower::{Beginning, Instruction, Lowered, Place, Post, Release, Source};
 use crate::plan::{Buffer, Reduction};
@@ -35,6 +36,8 @@ pub struct Runner {
     pieces: Vec<Piece>,
     /// Where the program is one of few short messages.
     brief: Option<Brief>,
+    /// The output is too large to stay in the caches: what is copied there, and not sent on, goes past them.
+    streams: bool,
 }
 
 /// The addresses of one call.
@@ -134,6 +137,7 @@ impl Runner {
             fingerprint: 0,
             sources: Vec::with_capacity(most_sources),
             pieces: Vec::with_capacity(most_sources),
+            streams: lowered.output_bytes >= stream::threshold(),
             brief: Brief::of(&lowered, &inboxes, element_bytes),
             lowered,
             kernel,
@@ -141,6 +145,12 @@ impl Runner {
             inboxes,
             outboxes,
         }
+    }
+
+    /// Streams however small the output is.
+    #[cfg(test)]
+    pub fn stream_always(&mut self) {
+        self.streams = true;
     }
 
     /// Bytes of scratch that the program needs.
@@ -176,6 +186,7 @@ impl Runner {
         };
         assert!(*input_bytes == instruction.bytes && *output_bytes == instruction.bytes && bytes > 0);
         self.brief = None;
+        self.streams = bytes >= stream::threshold();
         (instruction.bytes, *input_bytes, *output_bytes) = (bytes, bytes, bytes);
         outboxes.iter_mut().flat_map(|(_, posts)| posts).for_each(|post| post.bytes = bytes);
     }
@@ -336,6 +347,9 @@ impl Runner {
                 (Some(reduction), Some(kernel)) => {
                     kernel.run(&self.sources, target, len / self.element_bytes, reduction == Reduction::Final);
                 }
+                _ if self.streams && instruction.outboxes.is_empty() => {
+                    copy_past_caches(self.sources[0].address, target, len);
+                }
                 _ => copy(self.sources[0].address, target, len),
             }
             for place in &instruction.copies {
@@ -416,6 +430,15 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     if from != to.cast_const() {
         // SAFETY: the caller's.
         unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    }
+}
+
+/// # Safety
+/// As [`copy`].
+unsafe fn copy_past_caches(from: *const u8, to: *mut u8, len: usize) {
+    if from != to.cast_const() {
+        // SAFETY: the caller's.
+        unsafe { stream::copy(from, to, len) };
     }
 }
 

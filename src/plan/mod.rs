@@ -281,6 +281,9 @@ pub struct Promise {
 /// time: what stays in a domain and what crosses don't wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Stage {
+    /// Stages of one number, which stand next to each other, follow each other; of chains with different numbers, which go on side by
+    /// side, the longest counts.
+    pub chain: u32,
     /// Messages on the stage's longest chain that stay in their domain, and that cross to another.
     pub hops: u32,
     pub crossing_hops: u32,
@@ -290,6 +293,8 @@ pub struct Stage {
     pub chunks_in: u64,
     /// The same at a rank's way out to other domains, in the direction that has most.
     pub crossing_chunks: u64,
+    /// Of the ranks that share something on their way out only one is busy at a time, so that it has all of it.
+    pub alone: bool,
     /// Chunks for whose time the ways between domains stand idle one way, as what is to pass there waits for what passes the other.
     pub idle_chunks: u64,
     /// Chunks that are added up or copied by the rank that does most.
@@ -299,6 +304,13 @@ pub struct Stage {
     /// Each rank works on one tile while the next in the chain works on the one before (chains, trees): the last has nothing to do
     /// until the first tile has passed all hops.
     pub pipelined: bool,
+    /// Of such a stage the chunks of one tile for whose time the ports on its way are busy before the last rank's first is there, within
+    /// domains and between them.
+    pub fill_chunks: u64,
+    pub crossing_fill_chunks: u64,
+    /// Of a stage in a domain, if not 0: how many tiles are under way between two ranks, as the next sets out when the one so many
+    /// before has come.
+    pub in_flight: u32,
     /// Who folds and copies what stays in the domain.
     pub through: Through,
     /// Of a fold in a switch: how many tiles are asked for at a time. What is asked for comes a latency later; 0 for what is sent unasked.

@@ -20,6 +20,8 @@ pub struct Ports {
     pub inside: Option<Port>,
     /// Between domains; None where there is only one, or no way.
     pub crossing: Option<Port>,
+    /// The same for one that has to itself what several share.
+    pub crossing_alone: Option<Port>,
     pub memory_bytes_per_s: f64,
     /// How many times as long a byte takes inside that a switch folds or copies.
     pub switch_factor: f64,
@@ -60,11 +62,15 @@ impl Ports {
             ..if a.bytes_per_s <= b.bytes_per_s { a } else { b }
         };
         let domains = topology.layout().domains(topology.gpus());
-        let crossing = kinds().filter_map(|unit| crossing(topology, unit)).reduce(slower);
         let reached = |port: Port| Port { bytes_per_s: port.bytes_per_s * topology.reached.of(port.class), ..port };
+        let crossing = |alone: bool| {
+            let ports = kinds().filter_map(|unit| crossing(topology, unit, alone));
+            ports.reduce(slower).map(reached).filter(|_| domains > 1)
+        };
         Ports {
             inside: kinds().filter_map(inside).map(reached).reduce(slower),
-            crossing: crossing.map(reached).filter(|_| domains > 1),
+            crossing: crossing(false),
+            crossing_alone: crossing(true),
             memory_bytes_per_s: topology.gpu.memory_bytes_per_s,
             switch_factor: topology.reached.switch_factor(),
         }
@@ -95,8 +101,8 @@ fn inside(unit: &Unit) -> Option<Port> {
     })
 }
 
-/// From a GPU over its NIC and the network to another's.
-fn crossing(topology: &Topology, unit: &Unit) -> Option<Port> {
+/// From a GPU over its NIC and the network to another's, while all others are as busy, or none is.
+fn crossing(topology: &Topology, unit: &Unit, alone: bool) -> Option<Port> {
     let gpus = 0..unit.gpus();
     let users_out =
         |link: usize| gpus.clone().filter(|gpu| unit.way_out(*gpu).is_some_and(|way| way.contains(&link))).count();
@@ -104,8 +110,14 @@ fn crossing(topology: &Topology, unit: &Unit) -> Option<Port> {
         |link: usize| gpus.clone().filter(|gpu| unit.way_in(*gpu).is_some_and(|way| way.contains(&link))).count();
     let mut slowest: Option<Port> = None;
     for gpu in 0..unit.gpus() {
-        let out = way_port(unit, unit.way_out(gpu)?, users_out)?;
-        let into = way_port(unit, unit.way_in(gpu)?, users_in)?;
+        let (out, into) = (unit.way_out(gpu)?, unit.way_in(gpu)?);
+        let (out, into) = match alone {
+            true => (
+                way_port(unit, out, |link| usize::from(out.contains(&link)))?,
+                way_port(unit, into, |link| usize::from(into.contains(&link)))?,
+            ),
+            false => (way_port(unit, out, users_out)?, way_port(unit, into, users_in)?),
+        };
         let latency_ns = out.latency_ns + topology.network.latency_ns + into.latency_ns;
         let port = Port { latency_ns, ..if out.bytes_per_s <= into.bytes_per_s { out } else { into } };
         slowest = Some(match slowest {
@@ -116,7 +128,8 @@ fn crossing(topology: &Topology, unit: &Unit) -> Option<Port> {
             None => port,
         });
     }
-    let spine = topology.network.unit_bytes_per_s.map(|rate| rate / unit.gpus() as f64);
+    let users = if alone { 1 } else { unit.gpus() };
+    let spine = topology.network.unit_bytes_per_s.map(|rate| rate / users as f64);
     slowest.map(|port| match spine {
         Some(bytes_per_s) if bytes_per_s < port.bytes_per_s => Port { bytes_per_s, class: LinkClass::Network, ..port },
         _ => port,
@@ -128,17 +141,28 @@ fn crossing(topology: &Topology, unit: &Unit) -> Option<Port> {
 /// Every hop of every stage takes its latency once. Of the bytes, each stage's first tile has the way to itself; the other tiles
 /// overlap with those of other stages, until the port that has most to pass over all stages is busy all the time. A tile goes through a
 /// stage in its turn: the next begins when it is through, but for one hop in a domain, which passes while others are at work.
+///
+/// Of several chains of stages the longest is what it takes.
 pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> Price {
+    let chains = stages.chunk_by(|one, next| one.chain == next.chain);
+    let priced = chains.map(|chain| price_of_chain(chain, chunk_bytes, tiles, ports));
+    let nothing = Price { latency_ns: 0.0, bandwidth_ns: 0.0, bottleneck: Bottleneck::Latency };
+    priced.max_by(|a, b| a.total_ns().total_cmp(&b.total_ns())).unwrap_or(nothing)
+}
+
+fn price_of_chain(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> Price {
     let ns_per_byte = |port: &Option<Port>| port.as_ref().map_or(0.0, |port| 1e9 / port.bytes_per_s);
     let latency = |port: &Option<Port>| port.as_ref().map_or(0.0, |port| port.latency_ns);
-    let (inside_ns, crossing_ns) =
-        (ns_per_byte(&ports.inside) * chunk_bytes, ns_per_byte(&ports.crossing) * chunk_bytes);
+    let inside_ns = ns_per_byte(&ports.inside) * chunk_bytes;
     // A chunk that is folded or copied in memory is read twice or once, and written.
     let local_ns = 2.0 * chunk_bytes / ports.memory_bytes_per_s * 1e9;
     let mut total = Sums::default();
     let (mut serial_ns, mut fill_ns) = (0.0, 0.0);
     let (mut turn_inside_ns, mut turn_crossing_ns) = (0.0, 0.0);
+    let mut paced_ns = 0.0_f64;
     for stage in stages {
+        let crossing_port = if stage.alone { &ports.crossing_alone } else { &ports.crossing };
+        let crossing_ns = ns_per_byte(crossing_port) * chunk_bytes;
         let factor = if stage.through == Through::Switch { ports.switch_factor } else { 1.0 };
         let one = Sums {
             latency_ns: f64::from(stage.hops) * latency(&ports.inside)
@@ -150,12 +174,11 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
         };
         serial_ns += one.bytes_ns();
         if stage.pipelined {
-            // The first tile goes all the way before the last rank has anything; the hop that the other tiles take too is counted.
-            let (hops, crossing_hops) = match (stage.hops, stage.crossing_hops) {
-                (hops, 0) => (hops.saturating_sub(1), 0),
-                (hops, crossing_hops) => (hops, crossing_hops - 1),
-            };
-            fill_ns += f64::from(hops) * inside_ns + f64::from(crossing_hops) * crossing_ns;
+            fill_ns += stage.fill_chunks as f64 * inside_ns + stage.crossing_fill_chunks as f64 * crossing_ns;
+        }
+        if stage.in_flight > 0 {
+            let all_ns = one.latency_ns * f64::from(tiles) + one.bytes_ns();
+            paced_ns = paced_ns.max(all_ns / f64::from(stage.in_flight));
         }
         if stage.asked > 0 {
             // Those that are asked for at a time come at the same time, and so does the wait for the first byte of the next.
@@ -180,7 +203,7 @@ pub fn price(stages: &[Stage], chunk_bytes: f64, tiles: u32, ports: &Ports) -> P
         crossing_ns: total.crossing_ns + turn_crossing_ns * f64::from(tiles),
         ..total
     };
-    total.latency_ns += (in_turn.bytes_ns() - total.bytes_ns()) * overlap;
+    total.latency_ns += (in_turn.bytes_ns().max(paced_ns) - total.bytes_ns()) * overlap;
     let bandwidth_ns = serial_ns * (1.0 - overlap) + total.bytes_ns() * overlap + fill_ns;
     let terms = [
         (total.latency_ns, Bottleneck::Latency),

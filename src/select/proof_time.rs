@@ -73,6 +73,8 @@ fn plan_proof_ns(plan: &Plan) -> f64 {
 /// What one rank sends.
 pub struct Sent {
     pub messages: u64,
+    /// Chunks written to its own memory that no message brought.
+    pub copied: u64,
     chunks: u64,
     lanes: usize,
 }
@@ -81,26 +83,32 @@ impl Sent {
     fn plus(self, other: Sent) -> Sent {
         Sent {
             messages: self.messages + other.messages,
+            copied: self.copied + other.copied,
             chunks: self.chunks + other.chunks,
             lanes: self.lanes.max(other.lanes),
         }
     }
 
     pub fn by(program: &Program) -> Sent {
-        const NOTHING: Sent = Sent { messages: 0, chunks: 0, lanes: 0 };
+        const NOTHING: Sent = Sent { messages: 0, copied: 0, chunks: 0, lanes: 0 };
         let sent = |one: &Move| {
             let peers = one.destinations.iter().filter(|one| matches!(one, Operand::Peer { .. })).count() as u64;
             let len = one.sources.iter().chain(&one.destinations).find_map(|operand| match operand {
                 Operand::Local(span) => Some(u64::from(span.len)),
                 Operand::Peer { .. } => None,
             });
-            Sent { messages: peers, chunks: peers * len.unwrap_or(0), ..NOTHING }
+            let len = len.unwrap_or(0);
+            let receives = one.sources.iter().any(|one| matches!(one, Operand::Peer { .. }));
+            let written = if receives { 0 } else { one.destinations.len() as u64 - peers };
+            Sent { messages: peers, copied: written * len, chunks: peers * len, ..NOTHING }
         };
         let of_step = |step: &Step| match step {
             Step::Move(one) => sent(one),
             Step::Repeat { count, body } => {
                 let once = body.iter().map(sent).fold(NOTHING, Sent::plus);
-                Sent { messages: u64::from(*count) * once.messages, chunks: u64::from(*count) * once.chunks, ..NOTHING }
+                let times = |each: u64| u64::from(*count) * each;
+                let Sent { messages, copied, chunks, .. } = once;
+                Sent { messages: times(messages), copied: times(copied), chunks: times(chunks), ..NOTHING }
             }
             Step::Wait { .. } => NOTHING,
         };

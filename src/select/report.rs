@@ -1,11 +1,12 @@
 //! What is said of a choice, in the same words wherever it is made: by `unisono plan`, and by a running job that is to explain itself.
 
-use super::{Candidate, Context, Explanation};
+use super::{Candidate, Context};
 use crate::error::Result;
 use crate::plan::Problem;
 use crate::plan::check::Checked;
 use crate::plan::check::compose::{Way, looked_at};
 use crate::plan::check::rotation::seen;
+use crate::topology::bound::BoundAt;
 use crate::topology::machines::HOST;
 use crate::topology::quantity::Constant;
 use crate::types::Collective;
@@ -129,27 +130,38 @@ impl Report {
         })
     }
 
-    /// What a job says of its choice among the transports of its hosts.
+    /// What is said of a choice among the ranks of hosts, by a running job and by `unisono plan --on host` alike. It takes as long as
+    /// some hundred choices: those at other sizes are looked at too.
     ///
     /// # Errors
     /// As [`explain`](super::explain).
-    pub fn of_job(context: &Context, collective: Collective, problem: Problem, bytes: u64) -> Result<Report> {
-        let Explanation { candidates, .. } = super::explain(context, problem, bytes)?;
-        let candidates: Vec<Offered> = candidates.into_iter().map(Offered::from).collect();
-        let chosen = &candidates[0];
-        let bottleneck = match (chosen.latency_us, chosen.bandwidth_us) {
-            (Some(latency), Some(bandwidth)) if latency < bandwidth => "bandwidth of the slowest transport",
-            _ => "latency of the slowest transport",
+    pub fn of_job(context: &Context, problem: Problem, bytes: u64) -> Result<Report> {
+        let called = super::called(&problem);
+        // What a barrier's messages carry is nobody's.
+        let bytes = if called == Collective::Barrier { 0 } else { bytes };
+        let chooser = context.chooser();
+        let (mut answer, _) = context.answer(problem, bytes)?;
+        chooser.settle(problem, bytes, &mut answer)?;
+        let bottleneck = answer.chosen().bottleneck.map(|one| context.binding(one, bytes)).unwrap_or_default();
+        let flips = match called {
+            Collective::Barrier => Vec::new(),
+            _ => chooser.flips(problem, &|bytes| context.ruled(&problem, bytes))?,
         };
-        let report = Report::of_candidates(candidates, "unisono").expect("an explanation has a choice with a price");
+        let candidates = answer.candidates.into_iter().map(Offered::from).collect();
+        let report = Report::of_candidates(candidates, "unisono").expect("what is settled has a price");
+        let bound = context.bound(&problem, bytes);
         Ok(Report {
             machine: HOST.to_owned(),
             ranks: problem.ranks,
             domains: problem.layout.domains(problem.ranks),
-            collective: collective.name(),
+            collective: called.name(),
             bytes,
-            bottleneck: bottleneck.to_owned(),
-            constants: context.constants.with_sources(),
+            bottleneck,
+            lower_bound_us: bound.as_ref().map(|bound| bound.seconds() * 1e6),
+            bound_is_tight: bound.as_ref().map(|bound| reaches(bound, report.time_us)),
+            bound_cut: bound.map(|bound| bound.cut),
+            flips: flips.into_iter().map(|(from_bytes, chosen)| Flip { from_bytes, chosen }).collect(),
+            constants: context.constants.with_sources(bytes),
             ..report
         })
     }
@@ -180,4 +192,9 @@ impl Report {
     pub fn unproved(self, why: &str) -> Report {
         Report { proof: Some(format!("none: {why}; whoever runs it proves it first")), ..self }
     }
+}
+
+/// Whether a bound can be reached: what reaches it shows that.
+pub fn reaches(bound: &BoundAt, time_us: f64) -> bool {
+    bound.tight || time_us <= bound.seconds() * 1e6 * (1.0 + 1e-6)
 }

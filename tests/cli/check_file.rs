@@ -100,7 +100,7 @@ fn a_wrong_file_is_status_1_and_names_the_line() {
     check(&[path]).expect_refusal(1, "line 1, column 7: unknown collective");
     fs::write(&file, [0xff, 0xfe]).unwrap();
     check(&[path]).expect_refusal(1, "it is not UTF-8");
-    check(&["no such file.xml"]).expect_refusal(1, "cannot read no such file.xml: ");
+    check(&["no such file.xml"]).expect_refusal(2, "cannot read no such file.xml: ");
     // A file that was not proved is not written as another.
     let other = file.with_extension("plan");
     check(&[path, "--write", other.to_str().unwrap()]).expect_status(1);

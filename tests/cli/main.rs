@@ -7,6 +7,7 @@ mod doctor;
 mod golden;
 mod launch;
 mod machines;
+mod one_price;
 mod plan;
 mod rules;
 mod terminal;

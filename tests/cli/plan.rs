@@ -62,6 +62,24 @@ fn every_answer_keeps_the_contract() {
 }
 
 #[test]
+fn who_comes_next_takes_no_less_whatever_nccl_thinks_of_it() {
+    for (machine, units) in [("p5", "1"), ("p4d", "2"), ("dgx-h100", "4"), ("gb200-nvl72", "2")] {
+        let sizes = "1KiB,16KiB,64KiB,256KiB,1MiB,4MiB,16MiB,64MiB,256MiB,1GiB";
+        let asked = ["plan", "all_reduce", "--engine", "nccl", "--on", machine, "--units", units, "--bytes", sizes];
+        let done = finish(unisono(&[&asked[..], &["--json"]].concat()));
+        done.expect_status(0);
+        for line in done.stdout.lines() {
+            let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            assert!(row["margin"].as_f64().is_none_or(|margin| margin >= 0.0), "{machine}: {row}");
+            for one in row["candidates"].as_array().expect("a list") {
+                let is_cheaper = one["time_us"].as_f64() < row["time_us"].as_f64() && one["time_us"].is_f64();
+                assert!(!is_cheaper || one["rejected"].is_string(), "{machine}: why not {one}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_text_says_why() {
     let done = finish(unisono(&["plan", "all_reduce", "--on", "gb200-nvl72", "--bytes", "1GiB"]));
     done.expect_status(0);
@@ -111,23 +129,25 @@ fn a_simulation_agrees_with_the_closed_form_and_has_a_trace() {
     std::fs::remove_dir_all(&folder).expect("it was there");
 }
 
+/// Plans that follow the domains are as fast in any order, so there is no better one to tell.
 #[test]
-fn ranks_that_alternate_are_told_what_another_order_gains() {
+fn ranks_may_alternate_between_domains() {
     let ask = |placement: &str| {
         let asked =
             ["plan", "broadcast", "--on", "dgx-h100", "--units", "2", "--bytes", "1MiB", "--placement", placement];
         json(&asked).remove(0)
     };
     let (blocked, interleaved) = (ask("blocked"), ask("interleaved"));
-    assert!(blocked["advice"].is_null(), "{blocked}");
-    let advice = &interleaved["advice"];
-    assert_eq!((&advice["placement"], &interleaved["placement"]), (&"blocked".into(), &"interleaved".into()));
-    assert_eq!((&advice["time_us"], &advice["chosen"]), (&blocked["time_us"], &blocked["chosen"]));
-    let gain_us = number(&interleaved, "time_us") - number(&blocked, "time_us");
-    assert!(gain_us > 0.0 && (number(advice, "gain_us") - gain_us).abs() < 1e-9, "{gain_us} and {advice}");
-    assert_eq!(advice["order"], "0, 2, .. 14; 1, 3, .. 15");
+    assert_eq!((&blocked["time_us"], &blocked["chosen"]), (&interleaved["time_us"], &interleaved["chosen"]));
+    assert!(blocked["advice"].is_null() && interleaved["advice"].is_null(), "{interleaved}");
     let listed = ask(&["0,1"; 8].join(","));
-    assert_eq!((&listed["advice"], &listed["time_us"]), (advice, &interleaved["time_us"]));
+    assert_eq!(listed["time_us"], interleaved["time_us"]);
+    let chain = |one: &serde_json::Value| {
+        let candidates = one["candidates"].as_array().expect("a list").iter();
+        let of_chain = candidates.clone().find(|candidate| candidate["name"] == "chain");
+        number(of_chain.expect("it fits"), "time_us")
+    };
+    assert!(chain(&interleaved) > chain(&blocked), "what follows no domains crosses more often");
     let refused = |arguments: &[&str], words| {
         let asked = ["plan", "broadcast", "--on", "dgx-h100", "--units", "2", "--bytes", "8", "--placement"];
         finish(unisono(&[&asked, arguments].concat())).expect_refusal(2, words);

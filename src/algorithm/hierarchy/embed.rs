@@ -138,10 +138,10 @@ impl Embedding<'_> {
                 len += columns[0][index].len;
                 index += 1;
             }
-            if rows.last_mut().is_some_and(|last| last.repeats(&starts, len)) {
+            let buffers: Vec<Buffer> = columns.iter().map(|runs| runs[first].buffer).collect();
+            if rows.last_mut().is_some_and(|last| last.buffers == buffers && last.repeats(&starts, len)) {
                 continue;
             }
-            let buffers = columns.iter().map(|runs| runs[first].buffer).collect();
             rows.push(Row { buffers, strides: vec![0; starts.len()], starts: starts.clone(), len, count: 1 });
         }
         rows

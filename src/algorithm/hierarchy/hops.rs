@@ -107,6 +107,13 @@ impl Counts<'_> {
                 skips.iter().for_each(|skip| self.turn(&carriers, *skip, |_| true));
                 skips.iter().rev().for_each(|skip| self.turn(&carriers, domains - skip, |_| true));
             }
+            (Between::OneShot, _) => {
+                let sent: Vec<u32> = carriers.iter().map(|rank| self.now[*rank]).collect();
+                for (domain, rank) in carriers.iter().enumerate() {
+                    let others = sent.iter().enumerate().filter(|(other, _)| *other != domain);
+                    self.hear(*rank, others.map(|(_, sent)| *sent).max().expect("there are several domains"));
+                }
+            }
             (between, _) => self.pairs(between, &carriers),
         }
     }

@@ -12,8 +12,9 @@
 //! | `hierarchical_circulant` | `direct` | `circulant`, or `bruck` for an all-gather |
 //! | `hierarchical_halving` | `direct` | `halving_doubling`, `recursive_halving` |
 //! | `hierarchical_doubling` | `direct` | `recursive_doubling` |
+//! | `hierarchical_one_shot` | `direct` | `one_shot`, or `direct` for an all-gather or reduce-scatter |
 //! | `ring_2d` | `ring` | `ring` |
-//! | `nvls_ring`, `nvls_circulant`, `nvls_doubling` | `direct` through the switch | as above |
+//! | `nvls_ring`, `nvls_circulant`, `nvls_doubling`, `nvls_one_shot` | `direct` through the switch | as above |
 //! | `rail_all_to_all` | `direct` | `direct` |
 //!
 //! Hops are the sum over the parts. A rank of an even hierarchy of k domains of m sends, and receives, in the domain (m-1)/m of
@@ -32,9 +33,12 @@
 //!
 //! Source: Cho et al., "BlueConnect", 2019; the rails are those of NCCL's PXN.
 
+pub(super) mod barrier;
 mod embed;
 mod hops;
+pub(super) mod rooted;
 mod slots;
+mod tiles;
 mod whole;
 
 use super::Algorithm;
@@ -54,6 +58,8 @@ pub(super) enum Between {
     Halving,
     Doubling,
     Direct,
+    /// Everyone to everyone, all of it.
+    OneShot,
 }
 
 /// What is done in a domain.
@@ -88,11 +94,19 @@ pub(super) const NVLS_DOUBLING: Hierarchy =
 pub(super) const RAILS: Hierarchy =
     Hierarchy { name: "rail_all_to_all", inside: Inside::Direct, between: Between::Direct };
 
+pub(super) const ONE_SHOT: Hierarchy =
+    Hierarchy { name: "hierarchical_one_shot", inside: Inside::Direct, between: Between::OneShot };
+pub(super) const NVLS_ONE_SHOT: Hierarchy =
+    Hierarchy { name: "nvls_one_shot", inside: Inside::Switch, between: Between::OneShot };
+
+/// A rank sends to no more domains at a time: prices count bytes and hops, and of so many messages others are more.
+const MOST_AT_ONCE: usize = 128;
+
 impl Hierarchy {
     fn collectives(&self) -> &'static [Collective] {
         use Collective::*;
         match self.between {
-            Between::Ring | Between::Circulant => &[AllReduce, AllGather, ReduceScatter],
+            Between::Ring | Between::Circulant | Between::OneShot => &[AllReduce, AllGather, ReduceScatter],
             Between::Halving => &[AllReduce, ReduceScatter],
             Between::Doubling => &[AllReduce],
             Between::Direct => &[AllToAll],
@@ -111,7 +125,8 @@ impl Hierarchy {
             (Between::Halving, Collective::ReduceScatter) => &halving::RecursiveHalving,
             (Between::Halving, _) => &halving::HalvingDoubling,
             (Between::Doubling, _) => &doubling::RecursiveDoubling,
-            (Between::Direct, _) => &direct::Direct,
+            (Between::OneShot, Collective::AllReduce) => &direct::OneShot,
+            (Between::Direct | Between::OneShot, _) => &direct::Direct,
         };
         let through = if self.inside == Inside::Switch { Through::Switch } else { Through::Messages };
         Factors { inner, outer, through }
@@ -145,6 +160,9 @@ impl Algorithm for Hierarchy {
             return Err("joins domains, and there is only one".to_owned());
         }
         let slots = Slots::of(problem);
+        if self.between == Between::OneShot && domains > MOST_AT_ONCE {
+            return Err(format!("sends to at most {MOST_AT_ONCE} domains at once"));
+        }
         if slots.width == 1 {
             return Err("divides the work of a domain, and each has a single rank".to_owned());
         }
@@ -242,7 +260,7 @@ impl Costs<'_> {
         let pieces = match hierarchy.between {
             Between::Ring | Between::Circulant => slots.domains as u64,
             Between::Halving => Core::new(slots.domains).power as u64,
-            Between::Doubling | Between::Direct => 1,
+            Between::Doubling | Between::Direct | Between::OneShot => 1,
         };
         Costs { hierarchy, problem, slots, is_even, items, pieces }
     }
@@ -295,6 +313,7 @@ impl Costs<'_> {
         let (own, next, previous) = (has(domain), has(domain + 1), has(domain + domains - 1));
         match (self.problem.collective, self.hierarchy.between) {
             (Collective::AllReduce, Between::Ring | Between::Circulant) => (2 * others, 2 * others),
+            (Collective::AllReduce, Between::OneShot) => (others, others),
             (Collective::AllReduce, between) => {
                 let core = Core::new(domains);
                 let (rounds, whole) = match between {
@@ -349,19 +368,28 @@ impl Costs<'_> {
             Between::Circulant => ways * ceil_log2(domains),
             Between::Halving if ways == 2 => 2 * (core.rounds() + core.led()),
             Between::Halving | Between::Doubling => core.hops(),
-            Between::Direct => 1,
+            Between::Direct | Between::OneShot => 1,
         };
         hops as u32
     }
 
-    /// What a leader gets for another before the rounds, and gives it after them: the one waits for the other, though each passes
-    /// its port in another direction.
-    fn led(&self) -> u64 {
-        let led = Core::new(self.slots.domains).led() as u64;
-        match (self.problem.collective, self.hierarchy.between) {
-            (Collective::AllReduce, Between::Doubling | Between::Halving) => led * self.pieces,
-            _ => 0,
+    /// What the longest chain of a factor that makes pairs to get a power of two waits for besides what passes the busiest port: a leader
+    /// takes what is handed in before the rounds, and gives the result back after them, each in another direction.
+    fn idle(&self) -> u64 {
+        let between = factor_problem(self.problem, self.is_even, self.problem.collective, self.slots.domains);
+        let exchange = match (self.hierarchy.between, self.problem.collective) {
+            (Between::Doubling, _) => doubling::exchange(&between),
+            (Between::Halving, Collective::ReduceScatter) => halving::scatter_exchange(&between),
+            (Between::Halving, _) => halving::halving_exchange(&between),
+            _ => return 0,
+        };
+        if exchange.core.led() == 0 {
+            return 0;
         }
+        let promise = self.hierarchy.factors(self.problem).outer.promise(&between);
+        let carried = |(domain, local)| self.slots.carried(domain, local).len() as u64;
+        let runs = self.places().map(carried).max().unwrap_or(1);
+        exchange.longest().saturating_sub(promise.chunks_sent.max(promise.chunks_received)) * runs
     }
 
     /// Hops of one part in a domain, if any has two ranks.
@@ -404,9 +432,14 @@ impl Costs<'_> {
             raise(&mut between, self.between(domain, local));
         }
         let through = if self.hierarchy.inside == Inside::Switch { Through::Switch } else { Through::Messages };
+        // A switch is asked for one block after the other where they don't lie in a row.
+        let times = match self.problem.collective {
+            Collective::ReduceScatter => self.slots.domains as u32,
+            _ => 1,
+        };
         let domain_stage = |traffic: Traffic, local_chunks: u64, asked: u32| Stage {
             asked,
-            hops: self.inner_hops(),
+            hops: self.inner_hops() * if asked > 0 { times } else { 1 },
             chunks_out: traffic.0 * tiles,
             chunks_in: traffic.1 * tiles,
             local_chunks: local_chunks * tiles,
@@ -417,7 +450,7 @@ impl Costs<'_> {
         let crossing = Stage {
             crossing_hops: self.crossing_hops(),
             crossing_chunks: between.0.max(between.1) * tiles,
-            idle_chunks: self.led() * tiles,
+            idle_chunks: self.idle() * tiles,
             local_chunks: between.1 * tiles,
             messages: u64::from(self.crossing_hops()) * tiles,
             ..Stage::default()

@@ -2,9 +2,10 @@
 
 use super::embed::{Embedding, Run, Unit};
 use super::slots::Slots;
+use super::tiles::Shift;
 use crate::algorithm::Algorithm;
 use crate::plan::chunk::ChunkId;
-use crate::plan::{Buffer, Move, Operand, Part, Plan, Problem, Program, Step, Through};
+use crate::plan::{Buffer, Part, Plan, Problem, Program, Step, Through};
 use crate::types::{Collective, Rank};
 use std::collections::BTreeMap;
 
@@ -121,51 +122,27 @@ impl Whole {
             _ => Vec::new(),
         };
         let shift = Shift { chunks: self.tile_stride(), scratch: slot_chunks };
-        let shifted =
-            |steps: &[Step], tile: u32| -> Vec<Step> { steps.iter().map(|step| shift.step(step, tile)).collect() };
-        let all = |units: &[Unit], tile: u32| -> Vec<Step> {
-            let parts = units.iter().flat_map(|unit| [&unit.before, &unit.during, &unit.after]);
-            parts.flat_map(|part| shifted(part, tile)).collect()
-        };
-        let round = |tile: u32| {
-            let mut steps = all(&first, tile);
-            if tile + 1 < tiles {
-                steps.extend(shifted(&head, tile + 1));
-            }
-            steps.extend(all(&middle, tile));
-            if tile > 0 {
-                steps.extend(shifted(&tail, tile - 1));
-            }
-            steps.extend(all(&last, tile));
-            steps
-        };
         let scratch = |tiles: u32| -> Vec<ChunkId> {
             (0..tiles).flat_map(|tile| one_tile.iter().map(move |id| id + tile * shift.chunks)).collect()
         };
         if self.through == Through::Switch && !self.scattering.is_empty() {
-            let (mut ahead, mut behind) = (shifted(&head, 0), Vec::new());
+            let (mut ahead, mut behind) = (shift.steps(&head, 0), Vec::new());
             for tile in 0..tiles {
                 if tile + 1 < tiles {
-                    ahead.extend(shifted(&head, tile + 1));
+                    ahead.extend(shift.steps(&head, tile + 1));
                 }
-                ahead.extend(all(&first, tile));
+                ahead.extend(shift.units(&first, tile));
                 behind.push(Step::Wait { lane: 0, step: ahead.len() as u32 - 1 });
-                behind.extend(all(&middle, tile));
+                behind.extend(shift.units(&middle, tile));
                 if tile > 0 {
-                    behind.extend(shifted(&tail, tile - 1));
+                    behind.extend(shift.steps(&tail, tile - 1));
                 }
-                behind.extend(all(&last, tile));
+                behind.extend(shift.units(&last, tile));
             }
-            behind.extend(shifted(&tail, tiles - 1));
+            behind.extend(shift.steps(&tail, tiles - 1));
             return Program { lanes: vec![ahead, behind], scratch: scratch(tiles) };
         }
-        let mut lane = shifted(&head, 0);
-        lane.extend(round(0));
-        if tiles > 1 {
-            lane.extend(shift.rounds(round(1), tiles - 2, &round));
-            lane.extend(round(tiles - 1));
-        }
-        lane.extend(shifted(&tail, tiles - 1));
+        let lane = shift.lane(tiles, &head, [&first, &middle, &last], &tail);
         Program { lanes: vec![lane], scratch: scratch(tiles) }
     }
 
@@ -402,58 +379,5 @@ impl Whole {
         let rank = |domain| self.carrier(domain, slot);
         let embedding = self.embedding(&self.outer, domain, &rank, &place, &ids);
         Embedding { joins: false, ..embedding }.unit(scratch)
-    }
-}
-
-/// How far the places of one tile lie from those of the tile before.
-#[derive(Clone, Copy)]
-struct Shift {
-    chunks: u32,
-    scratch: u32,
-}
-
-impl Shift {
-    fn by(&self, buffer: Buffer) -> u32 {
-        if buffer == Buffer::Scratch { self.scratch } else { self.chunks }
-    }
-
-    fn each_move(step: &Step, mut change: impl FnMut(&mut Move)) -> Step {
-        let mut step = step.clone();
-        match &mut step {
-            Step::Move(one) => change(one),
-            Step::Repeat { body, .. } => body.iter_mut().for_each(change),
-            Step::Wait { .. } => {}
-        }
-        step
-    }
-
-    /// A step of the first tile as that of another.
-    fn step(&self, step: &Step, tile: u32) -> Step {
-        Shift::each_move(step, |one| {
-            for operand in one.sources.iter_mut().chain(&mut one.destinations) {
-                if let Operand::Local(span) = operand {
-                    span.start += tile * self.by(span.buffer);
-                }
-            }
-        })
-    }
-
-    /// `count` rounds from `first`, that of tile 1, on: as a repeat if nothing in them repeats.
-    fn rounds(&self, first: Vec<Step>, count: u32, round: &dyn Fn(u32) -> Vec<Step>) -> Vec<Step> {
-        if count < 2 || !first.iter().all(|step| matches!(step, Step::Move(_))) {
-            return (1..=count).flat_map(round).collect();
-        }
-        let body = first.into_iter().map(|step| match step {
-            Step::Move(mut one) => {
-                for operand in one.sources.iter_mut().chain(&mut one.destinations) {
-                    if let Operand::Local(span) = operand {
-                        span.stride = self.by(span.buffer);
-                    }
-                }
-                one
-            }
-            Step::Repeat { .. } | Step::Wait { .. } => unreachable!("just looked"),
-        });
-        vec![Step::Repeat { count, body: body.collect() }]
     }
 }

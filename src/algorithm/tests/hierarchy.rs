@@ -37,14 +37,20 @@ fn layouts(most: usize) -> Vec<(usize, Layout)> {
 
 pub fn hierarchies() -> impl Iterator<Item = &'static dyn Algorithm> {
     let one = Problem { layout: Layout::Blocks(2), switch: true, ..Problem::new(Collective::AllReduce, 4) };
-    let other = Problem { collective: Collective::AllToAll, ..one };
+    use Collective::*;
     let joins = move |algorithm: &&dyn Algorithm| {
-        [one, other].iter().any(|problem| {
+        [AllReduce, AllToAll, Broadcast, Gather, Scatter, Barrier].iter().any(|collective| {
+            let problem = &Problem { collective: *collective, ..one };
             let flat = Problem { layout: Layout::Flat, ..*problem };
             algorithm.fits(problem).is_ok() && algorithm.fits(&flat).is_err()
         })
     };
     registry().iter().copied().filter(move |algorithm| joins(algorithm))
+}
+
+/// All of few ranks; of many the first, the last and one in the middle.
+fn roots(ranks: usize) -> Vec<usize> {
+    if ranks <= 8 { (0..ranks).collect() } else { vec![0, ranks / 2, ranks - 1] }
 }
 
 pub fn hierarchical_problems(
@@ -57,8 +63,10 @@ pub fn hierarchical_problems(
     collectives
         .flat_map(move |collective| {
             layouts.clone().into_iter().flat_map(move |(ranks, layout)| {
-                tiles.iter().flat_map(move |&tiles| {
-                    let problem = Problem { layout, tiles, switch: true, ..Problem::new(collective, ranks) };
+                let roots = if collective.has_root() { roots(ranks) } else { vec![0] };
+                let rooted = roots.into_iter().flat_map(|root| tiles.iter().map(move |&tiles| (root, tiles)));
+                rooted.flat_map(move |(root, tiles)| {
+                    let problem = Problem { root, layout, tiles, switch: true, ..Problem::new(collective, ranks) };
                     [false, true].map(|uneven| Problem { uneven, ..problem })
                 })
             })
@@ -162,7 +170,11 @@ fn counted_by_layout(plan: &Plan) -> ([u64; 2], u64) {
 #[test]
 fn stages_say_what_passes_the_ports() {
     for algorithm in hierarchies() {
-        for problem in hierarchical_problems(algorithm, 24, &[1, 3]).filter(|problem| !problem.uneven) {
+        for problem in hierarchical_problems(algorithm, 24, &[1, 3]) {
+            // A root is busy while others are not: what stages say of it is no sum.
+            if problem.uneven || problem.collective.has_root() {
+                continue;
+            }
             let (inside, crossing) = counted_by_layout(&algorithm.plan(&problem));
             let stages = algorithm.stages(&problem);
             let sum = |count: fn(&Stage) -> u64| stages.iter().map(count).sum::<u64>();
@@ -176,7 +188,7 @@ fn stages_say_what_passes_the_ports() {
         }
     }
     // Flat plans that know the layout: all their ranks' way out, and what stays inside, no more and no less.
-    for name in ["ring", "direct", "two_shot"] {
+    for name in ["direct", "two_shot"] {
         let algorithm = find(name).unwrap();
         for (ranks, size) in [(6, 2), (12, 4), (12, 3), (9, 3)] {
             for collective in
@@ -232,7 +244,8 @@ fn a_proof_by_parts_has_the_facts_of_the_whole() {
                     let proved = [check(&plan), prove(&plan)];
                     let [whole, parts] = proved.map(|one| one.unwrap_or_else(|flaw| panic!("{what}: {flaw}")));
                     let (whole, parts) = (whole.facts(), parts.facts());
-                    let is_even = ranks != 71;
+                    // What a root does others don't, and the parts take both to be done by one.
+                    let is_even = ranks != 71 && !collective.has_root();
                     for (whole, parts) in [
                         (u64::from(whole.hops), u64::from(parts.hops)),
                         (whole.chunks_sent, parts.chunks_sent),

@@ -1,10 +1,11 @@
 //! `unisono bound`: how fast a collective can be at best.
 
 use crate::failure::{BAD_ARGUMENTS, Failure};
-use crate::machine::{Bytes, Machine};
+use crate::machine::{Bytes, Machine, OfPlanOnly};
 use crate::output::Output;
 use serde::Serialize;
 use unisono::Collective;
+use unisono::select::Context;
 use unisono::size;
 use unisono::topology::bound::{BoundAt, bound};
 
@@ -20,6 +21,9 @@ pub struct Arguments {
 
     #[command(flatten)]
     size: Bytes,
+
+    #[command(flatten)]
+    of_plan: OfPlanOnly,
 
     /// One JSON object a line instead of the table
     #[arg(long)]
@@ -46,6 +50,8 @@ struct Row<'a> {
 
 impl Arguments {
     pub fn run(self) -> Result<u8, Failure> {
+        self.of_plan
+            .refuse("a bound holds for every algorithm, engine and order of the ranks; leave it out, or ask plan")?;
         let topology = self.machine.topology()?;
         let bound = bound(&topology, self.collective)
             .map_err(|disconnected| Failure::new(BAD_ARGUMENTS, disconnected.to_string()))?;
@@ -53,8 +59,11 @@ impl Arguments {
         if !self.json {
             output.line("#     bytes      bound us  GB/s at best  tight  limited by")?;
         }
+        let host = self.machine.host()?.map(Context::of_processes);
+        let problem = Context::problem(self.collective, topology.gpus());
         for &bytes in &self.size.bytes {
-            let at = bound.at(bytes);
+            let at_host = host.as_ref().and_then(|context| context.bound(&problem, bytes));
+            let at = at_host.unwrap_or_else(|| bound.at(bytes));
             if self.json {
                 output.json(&self.row(&topology.name, topology.gpus(), &at))?;
             } else {

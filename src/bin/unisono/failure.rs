@@ -61,7 +61,8 @@ impl From<io::Error> for Failure {
 }
 
 /// Says one sentence on stderr, in one write: the ranks of a job share it, and their lines must not run into each other.
-fn tell(sentence: &str) {
+/// A sentence on stderr.
+pub fn tell(sentence: &str) {
     // Where stderr can't be written there is nobody to tell.
     let _ = io::stderr().write_all(format!("unisono: {sentence}\n").as_bytes());
 }

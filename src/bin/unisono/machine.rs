@@ -3,9 +3,10 @@
 use crate::failure::{BAD_ARGUMENTS, Failure};
 use std::path::Path;
 use unisono::size;
+use unisono::topology::host::{Constants, Speeds};
 use unisono::topology::machines::{self, Request};
 use unisono::topology::{Topology, file};
-use unisono::{Collective, DType};
+use unisono::{Builder, Collective, DType, TransportKind};
 
 /// The machine.
 #[derive(clap::Args, Clone, Debug)]
@@ -15,15 +16,15 @@ pub struct Machine {
     pub on: String,
 
     /// UltraServers, racks or instances; 1 if nothing is said
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true, value_parser = number)]
     units: Option<usize>,
 
     /// GPUs of each unit that take part, the first ones; all if nothing is said
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", allow_negative_numbers = true, value_parser = number)]
     gpus_per_unit: Option<usize>,
 
     /// The rate of a GPU's NIC, each direction
-    #[arg(long, value_name = "G")]
+    #[arg(long, value_name = "G", allow_negative_numbers = true, value_parser = gbps)]
     nic_gbps_per_gpu: Option<f64>,
 }
 
@@ -53,6 +54,41 @@ pub struct Question {
     pub size: Bytes,
 }
 
+/// What `plan` is asked beside the question, and other commands have no use for.
+#[derive(clap::Args, Clone, Debug)]
+pub struct OfPlanOnly {
+    #[arg(long, hide = true, value_name = "NAME")]
+    engine: Option<String>,
+    #[arg(long, hide = true, value_name = "V")]
+    nccl_version: Option<String>,
+    #[arg(long, hide = true)]
+    no_nvls: bool,
+    #[arg(long, hide = true, value_name = "ORDER")]
+    placement: Option<String>,
+    #[arg(long, hide = true, value_name = "FILE")]
+    rules: Option<String>,
+}
+
+impl OfPlanOnly {
+    /// Refuses what is given and would change nothing, but for what says as much. `why` a command has no use for it.
+    ///
+    /// # Errors
+    /// One sentence that names the argument and what to do.
+    pub fn refuse(&self, why: &str) -> Result<(), Failure> {
+        let given = [
+            ("--engine", self.engine.as_deref().is_some_and(|name| name != "unisono")),
+            ("--nccl-version", self.nccl_version.is_some()),
+            ("--no-nvls", self.no_nvls),
+            ("--placement", self.placement.as_deref().is_some_and(|order| order != "blocked")),
+            ("--rules", self.rules.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((argument, _)) => Err(Failure::new(BAD_ARGUMENTS, format!("{argument}: {why}"))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A larger file is not a machine.
 const MOST_FILE_BYTES: u64 = 16 << 20;
 
@@ -65,7 +101,8 @@ impl Machine {
                 units: self.units.unwrap_or(1),
                 gpus_per_unit: self.gpus_per_unit,
                 nic_gbps_per_gpu: self.nic_gbps_per_gpu,
-                cores: std::thread::available_parallelism().map_or(1, usize::from),
+                cores: cores(),
+                speeds: if self.is_host() { self.speeds()? } else { Speeds::ASSUMED },
             };
             return request.topology().map_err(|refused| self.refused(&refused));
         }
@@ -82,6 +119,28 @@ impl Machine {
         file::parse(&self.on, &text).map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))
     }
 
+    /// What prices rest on where the machine is this host: the very constants of a job of as many processes here.
+    pub fn host(&self) -> Result<Option<Constants>, Failure> {
+        if !self.is_host() {
+            return Ok(None);
+        }
+        let constants = Constants::of(TransportKind::Shm, self.ranks_of_host(), cores());
+        Ok(Some(constants.with_speeds(self.speeds()?)))
+    }
+
+    fn is_host(&self) -> bool {
+        self.on == machines::HOST
+    }
+
+    fn ranks_of_host(&self) -> usize {
+        self.gpus_per_unit.unwrap_or_else(cores)
+    }
+
+    /// Measured once, unless UNISONO_CALIBRATE says otherwise.
+    fn speeds(&self) -> Result<Speeds, Failure> {
+        Ok(Builder::host_speeds(self.ranks_of_host())?)
+    }
+
     fn names_a_file(&self) -> bool {
         self.on.ends_with(".toml") || self.on.contains('/')
     }
@@ -95,6 +154,19 @@ impl Machine {
         };
         Failure::new(BAD_ARGUMENTS, format!("{refused}{hint}"))
     }
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number of them: write one such as 4"))
+}
+
+fn gbps(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a rate in Gbps: write one such as 400"))
+}
+
+/// Processors that this process may use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

@@ -1,6 +1,6 @@
 //! The command line: parse, call the library, print.
 //!
-//! Exit status: 0, 1 (the work failed), 2 (bad arguments); `launch` gives that of its program. Errors are one sentence on
+//! Exit status: 0, 1 (the work failed), 2 (bad arguments, files among them that can't be read); `launch` gives that of its program. Errors are one sentence on
 //! stderr.
 
 mod arguments;

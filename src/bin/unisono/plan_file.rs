@@ -1,6 +1,6 @@
 //! A plan from a file: MSCCL XML, or our own text form, told apart by content.
 
-use crate::failure::{FAILED, Failure};
+use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use std::path::Path;
 use unisono::plan::Plan;
 use unisono::plan::check::{Checked, Flaw, check};
@@ -14,12 +14,22 @@ pub struct PlanFile {
     msccl: Option<(Document, Reading)>,
 }
 
+/// Why a plan is not proved.
+pub struct Unproved {
+    /// In words.
+    pub why: String,
+    /// Else it is too large to be proved, and nothing is known of it.
+    pub has_flaw: bool,
+}
+
 impl PlanFile {
-    /// Reads it; what it holds may be wrong in what it does.
+    /// Reads it; what it holds may be wrong in what it does. That there is no such file is a bad argument; that it holds no plan, or a
+    /// wrong one, is for the command to find.
     pub fn read(path: &Path) -> Result<PlanFile, Failure> {
         let name = path.display().to_string();
         let failed = |why: String| Failure::new(FAILED, why);
-        let bytes = std::fs::read(path).map_err(|error| failed(format!("cannot read {name}: {error}")))?;
+        let unread = |error| Failure::new(BAD_ARGUMENTS, format!("cannot read {name}: {error}"));
+        let bytes = std::fs::read(path).map_err(unread)?;
         let text = String::from_utf8(bytes)
             .map_err(|_| failed(format!("{name} is neither MSCCL XML nor a plan as text: it is not UTF-8")))?;
         let unreadable = |error: text::TextError| failed(format!("{name}: {error}"));
@@ -38,15 +48,18 @@ impl PlanFile {
     }
 
     /// Proves the plan; one of MSCCL also with the few messages that its connections hold.
-    pub fn prove(&self) -> Result<Checked, String> {
+    pub fn prove(&self) -> Result<Checked, Unproved> {
+        let unproved = |flaw: &Flaw, why: String| Unproved { why, has_flaw: !matches!(flaw, Flaw::TooLarge { .. }) };
         let Some((document, reading)) = &self.msccl else {
-            return check(&self.plan).map_err(|flaw| flaw.to_string());
+            return check(&self.plan).map_err(|flaw| unproved(&flaw, flaw.to_string()));
         };
-        let checked = check(&self.plan).map_err(|flaw| self.told(&flaw, document, reading))?;
-        let buffered = document.plan(&self.text, Connections::Buffered).map_err(|error| error.to_string())?;
+        let checked = check(&self.plan).map_err(|flaw| unproved(&flaw, self.told(&flaw, document, reading)))?;
+        let buffered = document.plan(&self.text, Connections::Buffered);
+        let buffered = buffered.map_err(|error| Unproved { why: error.to_string(), has_flaw: true })?;
         check(&buffered.plan).map_err(|flaw| {
             let depth = document.protocol().connection_depth();
-            format!("with connections that hold {depth} messages: {}", self.told(&flaw, document, &buffered))
+            let told = self.told(&flaw, document, &buffered);
+            unproved(&flaw, format!("with connections that hold {depth} messages: {told}"))
         })?;
         Ok(checked)
     }

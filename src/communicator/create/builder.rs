@@ -10,7 +10,9 @@ use crate::communicator::diagnostics::warn_of_unknown_variables;
 use crate::communicator::settings::Settings;
 use crate::communicator::{Communicator, Progress};
 use crate::error::{Error, ErrorKind, Result};
+use crate::select::Context;
 use crate::select::rules::Rules;
+use crate::topology::host::Speeds;
 use crate::types::{Rank, TransportKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 /// Chooses what a communicator is made with.
 ///
 /// What is not set here is taken from UNISONO_TIMEOUT (seconds), UNISONO_TRANSPORT, UNISONO_REQUIRE, UNISONO_ALGORITHM,
-/// UNISONO_RULES (a file of [`rules`](crate::select::rules)), UNISONO_STRICT and UNISONO_SHM_BYTES, then from the defaults.
+/// UNISONO_RULES (a file of [`rules`](crate::select::rules)), UNISONO_STRICT, UNISONO_CALIBRATE and UNISONO_SHM_BYTES, then from the defaults.
 /// UNISONO_EXPLAIN=1 makes rank 0 say on stderr which transports a communicator uses, and of every new shape of call what runs and
 /// why, as `unisono plan` does. UNISONO_RECORD=DIR makes every rank append its last operations to DIR/rank-R.jsonl when a
 /// communicator fails. Other variables that begin with UNISONO_ are warned of once, through `tracing`.
@@ -72,6 +74,23 @@ impl Builder {
         self
     }
 
+    /// Whether prices rest on what rank 0 measures of its host, for a few milliseconds and once per process, as they do unless this
+    /// says no. Without, they rest on a table, and every run of a program makes the same choices, and so the same sums to the last bit,
+    /// near sizes where the choice flips too. Rank 0's word counts for all.
+    pub fn calibrate(mut self, calibrate: bool) -> Builder {
+        self.settings.calibrate = Some(calibrate);
+        self
+    }
+
+    /// Says how fast this host is, as prices see it: measured, for so many ranks, unless the environment of this process says
+    /// otherwise.
+    ///
+    /// # Errors
+    /// As [`Builder::check_variables`].
+    pub fn host_speeds(ranks: usize) -> Result<Speeds> {
+        Ok(Settings::default().or_environment(&|name| std::env::var(name).ok())?.speeds(ranks))
+    }
+
     /// Bytes of memory that the ranks of one host share for their messages. Rank 0's word counts for all.
     pub fn shared_memory_bytes(mut self, bytes: usize) -> Builder {
         self.settings.shm_bytes = Some(bytes);
@@ -99,8 +118,10 @@ impl Builder {
         threads::check_room(ranks)?;
         let origin = Origin::Threads(Arc::new(ThreadWorld::default()));
         let members: Vec<Rank> = (0..ranks).collect();
-        let context = origin.context(&members, settings.algorithm.clone(), rules, settings.strict.unwrap_or(false));
-        let context = Arc::new(context);
+        let speeds = settings.speeds(ranks);
+        let context = origin.context(&members, speeds);
+        let (algorithm, strict) = (settings.algorithm.clone(), settings.strict.unwrap_or(false));
+        let context = Arc::new(Context { algorithm, rules, strict, ..context });
         (0..ranks).map(|rank| origin.make(WORLD, rank, &members, context.clone(), &settings, &|| None)).collect()
     }
 
@@ -126,12 +147,12 @@ impl Builder {
     pub(in crate::communicator) fn of_job(self, job: &Job) -> Result<Communicator> {
         let settings = self.settings;
         let deadline = Instant::now() + settings.timeout();
-        let hello = Hello::of(&settings, job.rank);
+        let hello = Hello::of(&settings, job);
         let world = World::join(job, &hello.encode(), deadline)?;
         let hellos =
             (0..world.size()).map(|rank| Hello::decode(rank, &world.peer(rank).hello)).collect::<Result<Vec<_>>>()?;
         agree(&hellos).map_err(|error| error.on_rank(world.rank()))?;
-        let rules = hellos[0].rules.clone().transpose().map_err(|told| told.error().on_rank(world.rank()))?;
+        let rules = hellos[0].rules.clone().transpose().map_err(|told| told.error().on_rank(0))?;
         let controls = Arc::new(Controls::default());
         let origin = Origin::Processes(Arc::new(ProcessWorld {
             world: world.clone(),
@@ -155,8 +176,10 @@ impl Builder {
                 .remedy("place the ranks so that all pairs have it, or don't require it"));
             }
         }
-        let (algorithm, rules) = (hellos[0].algorithm.clone(), rules.unwrap_or_default());
-        let context = Arc::new(origin.context(&members, algorithm, rules, hellos[0].strict));
+        let first = &hellos[0];
+        let context = origin.context(&members, first.speeds.unwrap_or(Speeds::ASSUMED));
+        let (algorithm, rules) = (first.algorithm.clone(), rules.unwrap_or_default());
+        let context = Arc::new(Context { algorithm, rules, strict: first.strict, ..context });
         let made = origin.make(WORLD, world.rank(), &members, context, &settings, &|| None);
         // The others may be waiting for what this rank can't do, and should hear why.
         made.inspect_err(|error| world.give_up(error.message()))

@@ -1,9 +1,11 @@
 //! What ranks tell each other before a communicator is made.
 
 use super::builder::processors;
+use crate::bootstrap::Job;
 use crate::communicator::settings::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::select::rules::Rules;
+use crate::topology::host::Speeds;
 use crate::types::{Rank, TransportKind};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,9 @@ pub struct Hello {
     /// That the rank may use; the number of a communicator's first rank counts.
     pub processors: usize,
     pub strict: bool,
+    /// Of rank 0's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speeds: Option<Speeds>,
 }
 
 /// Why rank 0's rules can't be followed.
@@ -37,7 +42,8 @@ impl Refusal {
 }
 
 impl Hello {
-    pub fn of(settings: &Settings, rank: Rank) -> Hello {
+    pub fn of(settings: &Settings, job: &Job) -> Hello {
+        let (rank, local_ranks) = (job.rank, job.local_size.unwrap_or(job.size));
         let refusal = |error: Error| Refusal {
             what: error.message().to_owned(),
             remedy: "mend the file that UNISONO_RULES names to rank 0, or unset the variable".to_owned(),
@@ -51,6 +57,7 @@ impl Hello {
             shm_bytes: settings.shm_bytes,
             processors: processors(),
             strict: settings.strict.unwrap_or(false),
+            speeds: (rank == 0 && job.size > 1).then(|| settings.speeds(local_ranks.max(2))),
         }
     }
 

@@ -19,9 +19,8 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::exec::links::{Links, Path};
 use crate::select::Context;
-use crate::select::rules::Rules;
 use crate::topology::Layout;
-use crate::topology::host::Constants;
+use crate::topology::host::{Constants, Speeds};
 use crate::transport::arena::Arena;
 use crate::types::{Rank, TransportKind};
 pub(super) use processes::FileHope;
@@ -178,19 +177,20 @@ impl Origin {
         }
     }
 
-    /// What the ranks of a communicator of `members` choose by; all of them find the same.
-    pub fn context(&self, members: &[Rank], algorithm: Option<String>, rules: Rules, strict: bool) -> Context {
-        let kind = self.slowest(members).unwrap_or(TransportKind::Memory);
-        let (ranks, processors, proofs) = match self {
-            Origin::Threads(_) => (members.len(), builder::processors(), 1),
-            Origin::Processes(world) => {
-                let (ranks, processors) = (world.most_on_a_host(members), world.processors[members[0]]);
-                (ranks, processors, ranks.div_ceil(processors.max(1)))
+    /// What the ranks of a communicator of `members` choose by, on hosts of this speed; all of them find the same. Wishes of users are
+    /// not in it yet.
+    pub fn context(&self, members: &[Rank], speeds: Speeds) -> Context {
+        match self {
+            Origin::Threads(_) => {
+                let constants = Constants::of(TransportKind::Memory, members.len(), builder::processors());
+                Context::new(None, constants.with_speeds(speeds))
             }
-        };
-        let constants = Constants::of(kind, ranks, processors);
-        let context = Context::new(algorithm, constants).with_rules(rules).with_proofs_per_processor(proofs.max(1));
-        Context { strict, ..context }
+            Origin::Processes(world) => {
+                let kind = if world.uses_shared_memory() { TransportKind::Shm } else { TransportKind::Tcp };
+                let (ranks, processors) = (world.most_on_a_host(members), world.processors[members[0]]);
+                Context::of_processes(Constants::of(kind, ranks, processors).with_speeds(speeds))
+            }
+        }
     }
 
     /// A dropped communicator leaves nothing behind. The last one of a process says goodbye for it here: a progress thread or a

@@ -5,9 +5,9 @@ use crate::communicator::call::Call;
 use crate::plan::Problem;
 use crate::plan::chunk::Counts;
 use crate::topology::Layout;
-use crate::topology::host::Constants;
+use crate::topology::host::{Constants, Speeds};
 use crate::transport::faulty::{Fault, Random, Weather, What};
-use crate::types::{Collective, DType, Rank, ReduceOp};
+use crate::types::{Collective, DType, Rank, ReduceOp, TransportKind};
 use std::time::Duration;
 
 /// What output buffers hold before anything is written.
@@ -50,6 +50,18 @@ pub struct Operation {
     pub in_place: bool,
 }
 
+/// Of a host where messages or bytes take long.
+fn constants(hand_over_ns: f64, copy_ns_per_byte: f64) -> Constants {
+    let speeds = Speeds {
+        hand_over_ns,
+        own_cache_ns_per_byte: copy_ns_per_byte,
+        last_cache_ns_per_byte: copy_ns_per_byte,
+        memory_ns_per_byte: copy_ns_per_byte,
+        ..Speeds::ASSUMED
+    };
+    Constants::of(TransportKind::Memory, 1, 1).with_speeds(speeds)
+}
+
 impl Scenario {
     /// Nothing breaks.
     pub fn sound(seed: u64) -> Scenario {
@@ -58,22 +70,15 @@ impl Scenario {
         let layouts = [Layout::Flat, Layout::Blocks(2), Layout::Blocks(3), Layout::Interleaved(2)];
         let layout = layouts[random.below(layouts.len() as u64) as usize];
         let calls = 1 + random.below(3);
-        let latency_ns = [1.0, 1e5][random.below(2) as usize];
+        let has_latency = random.below(2) == 1;
         let operations: Vec<_> = (0..calls).map(|_| Operation::seeded(&mut random, ranks, layout)).collect();
         let mut weather = Weather::seeded(&mut random);
         // Large buffers in crumbs take long and show nothing new.
         let largest = operations.iter().map(|one| one.buffer_bytes(ranks)).max().unwrap_or(0);
         weather.largest_push = weather.largest_push.max(largest / 64);
         weather.capacity = weather.capacity.max(largest / 32);
-        Scenario {
-            seed,
-            ranks,
-            layout,
-            operations,
-            constants: Constants { latency_ns, message_ns: latency_ns / 4.0, ns_per_byte: 1.0, local_ns_per_byte: 0.5 },
-            weather,
-            fault: None,
-        }
+        let constants = if has_latency { constants(1e5, 1.0) } else { constants(1.0, 100.0) };
+        Scenario { seed, ranks, layout, operations, constants, weather, fault: None }
     }
 
     /// One thing breaks, at some time during the calls or shortly after.

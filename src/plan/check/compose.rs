@@ -27,7 +27,11 @@
 //! What remains is that the stages add up to the collective. A reduce-scatter in every domain leaves at the carrier of a slot the sum
 //! over its domain, each rank counted once; an all-reduce along the rail of those sums, one from each domain, leaves the sum over
 //! all ranks, each once, as the domains are disjoint and together all; an all-gather in every domain brings it to all. The
-//! others are its halves; in the all-to-all each block goes to the carrier of its target's slot and from there to the target.
+//! others are its halves; in the all-to-all each block goes to the carrier of its target's slot and from there to the target. In a broadcast
+//! every domain has one rank for each slice, which gets it from its like in the root's domain; an all-gather of all slices is
+//! everything. A reduce is the same backwards, each rank counted once in its domain and each domain once along a rail. Blocks that are
+//! gathered or scattered pass the carrier of the slot at home in which their rank is, and there is one. After a barrier in its domain a rank has
+//! heard from all of it, and so after one along its rail from all.
 //! Factors work in place where the stage before left its result, which their proofs include.
 //!
 //! ## What is checked, and what is taken for granted
@@ -50,6 +54,7 @@ mod kept;
 mod merge;
 mod order;
 mod places;
+mod rooted;
 mod sample;
 mod stage;
 mod unit;
@@ -169,6 +174,7 @@ impl<'a> Whole<'a> {
                 grid.blocks / places.width as u32
             }
             Collective::AllReduce => return Err(wrong),
+            Collective::Broadcast | Collective::Reduce if grid.blocks as usize != places.slices => return Err(wrong),
             _ => 1,
         };
         let stages = stage::stages(grid.collective, parts).ok_or(wrong)?;
@@ -179,14 +185,22 @@ impl<'a> Whole<'a> {
     fn rank(&self, rank: Rank, program: &Program) -> Result<(), Flaw> {
         let problem = &self.plan.problem;
         let Whole { places, pieces, .. } = self;
-        let finder = Finder { places, pieces: *pieces, tiles: problem.tiles, ranks: problem.ranks };
+        let gathers = problem.collective == Collective::Gather;
+        let finder = Finder { places, pieces: *pieces, tiles: problem.tiles, ranks: problem.ranks, gathers };
         let seat = places.seat(rank);
         let mut cells = finder.cells(&self.stages, seat);
         let mut units = Vec::new();
         for (number, stage) in self.stages.iter().enumerate() {
             let slots = match stage.groups {
                 Groups::Domains => 0..1,
+                Groups::Home => 0..usize::from(seat.domain == places.root().domain),
+                Groups::Others => 0..usize::from(seat != places.root()),
                 Groups::Rails => places.carried(seat),
+                Groups::Sliced => {
+                    let sliced = places.sliced(seat.domain);
+                    let own = sliced.iter().position(|one| *one == rank);
+                    own.map_or(0..0, |slot| slot..slot + 1)
+                }
             };
             for slot in slots {
                 let unit = unit::unit(&finder, &self.stages, number, Member { seat, slot }, &mut cells);
@@ -195,7 +209,7 @@ impl<'a> Whole<'a> {
         }
         rules::check_scratch(&self.grid, problem.uneven, rank, &program.scratch)?;
         let tile_stride = match self.grid.collective {
-            Collective::AllReduce => self.grid.blocks,
+            Collective::AllReduce | Collective::Broadcast | Collective::Reduce => self.grid.blocks,
             _ => 1,
         };
         let script = Script { rank, units, cells, tiles: problem.tiles, tile_stride };

@@ -4,6 +4,7 @@ use super::document::{BUFFERS, Block, COLLECTIVES, Document, Gpu, Kind, Place, P
 use super::xml::{Element, Item, Items, error};
 use crate::plan::text::{MAX_NAME_CHARS, TextError};
 use crate::types::{Collective, Rank};
+use std::collections::HashMap;
 
 const MAX_TEXT_BYTES: usize = 1 << 28;
 const MAX_RANKS: u32 = 1 << 20;
@@ -43,10 +44,14 @@ impl Document {
         };
         let mut document = header(&algo, most_chunks)?;
         let ranks = algo.bounded("ngpus", MAX_RANKS)?;
-        let mut gpus = Vec::new();
+        let (mut gpus, mut places) = (Vec::new(), HashMap::new());
         let mut reader = Reader { text, items, ranks, chunks_left: most_chunks };
         reader.children(&algo, "gpu", |reader, element| {
             let id = element.bounded("id", ranks.saturating_sub(1))?;
+            // Said before what is in it, in which much would look wrong then.
+            if let Some(first) = places.insert(id, element.at_value("id")) {
+                return Err(repeated(text, "gpu", id, first, element.at_value("id")));
+            }
             gpus.push(Numbered { id, at: element.at_value("id"), item: reader.gpu(&element, id)? });
             Ok(())
         })?;
@@ -126,6 +131,12 @@ struct Numbered<T> {
     item: T,
 }
 
+fn repeated(text: &str, what: &str, id: u32, first: usize, again: usize) -> TextError {
+    let line = text[..first].matches('\n').count() + 1;
+    let told = format!("a second `{what}` with id {id}, which that in line {line} has: give each an id of its own");
+    error(text, again, told)
+}
+
 /// All of them in order, each once and without a gap.
 fn complete<T>(
     text: &str,
@@ -135,8 +146,8 @@ fn complete<T>(
     what: &str,
 ) -> Result<Vec<T>, TextError> {
     items.sort_by_key(|item| item.id);
-    if let Some([_, again]) = items.array_windows().find(|[one, next]| one.id == next.id) {
-        return Err(error(text, again.at, format!("`{what}` {} is there already", again.id)));
+    if let Some([one, other]) = items.array_windows().find(|[one, next]| one.id == next.id) {
+        return Err(repeated(text, what, one.id, one.at.min(other.at), one.at.max(other.at)));
     }
     let gap = (0..).zip(&items).find(|(id, item)| item.id != *id).map(|(id, _)| id as usize);
     match gap.or((items.len() < count).then_some(items.len())) {

@@ -370,8 +370,14 @@ fn what_is_no_file_is_told_with_line_and_column() {
             one("ngpus=\"2\"", "ngpus=\"99999999999\""),
             "line 3, column 75: `ngpus` is 99999999999, and goes from 0 to 1048576",
         ),
-        (one("id=\"1\" i_chunks", "id=\"0\" i_chunks"), "line 16, column 22: its own GPU as peer"),
-        (one("tb id=\"1\"", "tb id=\"0\""), "line 11, column 13: `tb` 0 is there already"),
+        (
+            one("id=\"1\" i_chunks", "id=\"0\" i_chunks"),
+            "line 15, column 12: a second `gpu` with id 0, which that in line 4 has: give each an id of its own",
+        ),
+        (
+            one("tb id=\"1\"", "tb id=\"0\""),
+            "line 11, column 13: a second `tb` with id 0, which that in line 5 has: give each an id of its own",
+        ),
         (one("tb id=\"1\"", "tb id=\"7\""), "line 4, column 3: `gpu` without `tb` 1"),
         (one("send=\"1\"", "send=\"2\""), "line 5, column 22: GPU 2 of 2"),
         (one("send=\"1\"", "send=\"0\""), "line 5, column 22: its own GPU as peer"),

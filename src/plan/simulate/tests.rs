@@ -196,10 +196,25 @@ fn closed_form_and_simulation_agree_where_nobody_is_in_the_way() {
         ("direct", Collective::AllToAll, 1),
         ("chain", Collective::Broadcast, 1),
         ("chain", Collective::Broadcast, 16),
+        ("chain", Collective::Reduce, 16),
+        ("direct", Collective::Broadcast, 1),
+        ("direct", Collective::Reduce, 1),
+        ("direct", Collective::Gather, 1),
+        ("direct", Collective::Scatter, 1),
+        ("binomial", Collective::Broadcast, 1),
+        ("binomial", Collective::Reduce, 1),
+        ("binomial", Collective::Gather, 1),
+        ("binomial", Collective::Scatter, 1),
+        ("dissemination", Collective::Barrier, 1),
+        ("direct", Collective::Barrier, 1),
     ];
-    let on = machine(1, 8);
-    for (name, collective, tiles) in cases {
-        for bytes in [1 << 10, 1 << 20, 1 << 28] {
+    // What a root does is alike wherever the others are; a ring that crosses here and there is not.
+    let is_rooted = |collective: Collective| collective.has_root() || collective == Collective::Barrier;
+    let in_one = cases.iter().map(|case| (machine(1, 8), *case));
+    let in_two = cases.iter().filter(|case| is_rooted(case.1)).map(|case| (machine(2, 4), *case));
+    for (on, (name, collective, tiles)) in in_one.chain(in_two) {
+        let sizes: &[u64] = if collective == Collective::Barrier { &[4] } else { &[1 << 10, 1 << 20, 1 << 28] };
+        for &bytes in sizes {
             let problem = Problem { tiles, layout: on.layout(), ..Problem::new(collective, 8) };
             let (simulated, closed) = (run(name, problem, &on, bytes).time_ns, priced(name, problem, &on, bytes));
             // The own block is copied before the first message in some plans: the closed form sees it beside the messages.
@@ -207,7 +222,8 @@ fn closed_form_and_simulation_agree_where_nobody_is_in_the_way() {
             let off = closed / simulated - 1.0;
             assert!(
                 off < 0.01 && off > -0.01 - copy_ns / simulated,
-                "{name} {collective} of {bytes} bytes: closed {closed}, simulated {simulated}"
+                "{name} {collective} of {bytes} bytes on {} units: closed {closed}, simulated {simulated}",
+                on.units()
             );
         }
     }

@@ -1,7 +1,7 @@
 //! Whether another order of the ranks would be faster.
 
-use super::offers::Offers;
-use super::{Machine, Question};
+use super::{Chooser, Machine, Question};
+use crate::select::offers::Offers;
 use crate::select::report::Advice;
 use crate::topology::placement::{Placement, in_runs, order};
 
@@ -17,11 +17,13 @@ impl Machine<'_> {
         }
         let priced = [Placement::Blocked, Placement::Interleaved].into_iter().filter_map(|goal| {
             let layout = goal.layout(self.topology).ok().filter(|layout| *layout != question.layout)?;
-            let offers = self.offers(Question { layout, ..question });
-            let (chosen, price) = offers.chosen(question.bytes)?;
+            let Chooser { rates, proofs, .. } = &self.chooser;
+            let offers = |question| self.chooser.offers(self.problem(question));
+            let other = offers(Question { layout, ..question });
+            let (chosen, price) = other.chosen(question.bytes, rates, proofs)?;
             // Not where only what is proved in time makes the difference.
-            let cheapest_ns = |offers: &Offers| Some(offers.by_price(question.bytes).first()?.1.1.total_ns());
-            if cheapest_ns(&offers)? >= cheapest_ns(&self.offers(question))? {
+            let cheapest_ns = |offers: &Offers| Some(offers.by_price(question.bytes, rates).first()?.1.1.total_ns());
+            if cheapest_ns(&other)? >= cheapest_ns(&offers(question))? {
                 return None;
             }
             Some((goal, chosen, price.total_ns() / 1e3))

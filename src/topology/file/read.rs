@@ -11,6 +11,7 @@ use std::borrow::Cow;
 
 /// Rates and latencies beyond these are slips of a unit.
 const MOST_BYTES_PER_S: f64 = 1e15;
+const LEAST_BYTES_PER_S: f64 = 1.0;
 const MOST_NS: f64 = 1e12;
 /// GPUs and NICs of all kinds of units, times their links: what the search for routes looks at.
 const MOST_WORK: usize = 1 << 24;
@@ -381,6 +382,12 @@ fn rate(table: &Table<'_>, keys: &RateKeys) -> Read<Option<f64>> {
     for (index, &(key, scale)) in keys.iter().enumerate() {
         keys[..index].iter().try_for_each(|(earlier, _)| table.not_both(earlier, key))?;
         let value = table.number(key, false, MOST_BYTES_PER_S / scale)?;
+        if let (Some(given), Some(place)) = (value.filter(|value| value * scale < LEAST_BYTES_PER_S), table.get(key)) {
+            let least = LEAST_BYTES_PER_S / scale;
+            let told =
+                format!("`{key}` is {given:e}, and a link passes {least:e} or more: leave out one that passes nothing");
+            return Err(Complaint::new(place.at, told));
+        }
         found = found.or(value.map(|value| value * scale));
     }
     Ok(found)

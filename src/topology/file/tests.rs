@@ -204,6 +204,11 @@ fn wrong_links_are_told_with_their_place() {
     refusal(&link("from = \"gpu0\", to = \"gpu1\", gb_per_s = nan"), (4, 44), "`gb_per_s` is NaN");
     refusal(&link("from = \"gpu0\", to = \"gpu1\", gb_per_s = -1.5"), (4, 44), "`gb_per_s` is -1.5");
     refusal(&link("from = \"gpu0\", to = \"gpu1\", gbps = inf"), (4, 40), "`gbps` is inf");
+    refusal(
+        &link("from = \"gpu0\", to = \"gpu1\", gbps = 1e-320"),
+        (4, 40),
+        "`gbps` is 1e-320, and a link passes 8e-9 or more",
+    );
     refusal(&link("from = \"gpu0\", to = \"gpu1\", gbps = 8, gb_per_s = 1"), (4, 33), "say the same");
     refusal(&link("from = \"gpu0\", to = \"gpu1\""), (4, 3), "a rate is missing");
     refusal(&link("from = \"gpu0\", gbps = 1"), (4, 3), "a link needs `to`");

@@ -13,8 +13,10 @@ mod tests;
 mod ultraserver;
 
 pub use design::{Design, NicWiring, Sum, Total};
+pub use host::host;
 
 use super::fabric::Topology;
+use super::host::Speeds;
 use crate::types::UnknownName;
 
 /// All presets but `host`, whose size is not known in advance.
@@ -54,6 +56,8 @@ pub struct Request<'a> {
     pub nic_gbps_per_gpu: Option<f64>,
     /// Of this host: the ranks of machine `host`, unless `gpus_per_unit` says another number.
     pub cores: usize,
+    /// How fast this host is.
+    pub speeds: Speeds,
 }
 
 /// Why there is no such machine.
@@ -80,7 +84,7 @@ pub enum Refused {
 impl Request<'_> {
     /// One whole unit.
     pub fn new(machine: &str) -> Request<'_> {
-        Request { machine, units: 1, gpus_per_unit: None, nic_gbps_per_gpu: None, cores: 1 }
+        Request { machine, units: 1, gpus_per_unit: None, nic_gbps_per_gpu: None, cores: 1, speeds: Speeds::ASSUMED }
     }
 
     /// The machine, with every constant that it is made of.

@@ -79,9 +79,9 @@ fn every_number_has_its_source_and_assumptions_are_flagged() {
 fn the_host_is_its_cores() {
     let host = whole("host");
     assert_eq!((host.gpus(), host.layout(), host.reduces_in_switch()), (4, Layout::Flat, false));
-    assert_eq!(host.route(0, 3).unwrap().latency_ns, 300.0);
+    assert_eq!(host.route(0, 3).unwrap().latency_ns, 236.0);
     let crowded = Request { cores: 4, gpus_per_unit: Some(8), ..Request::new("host") }.topology().unwrap();
-    assert_eq!(crowded.route(0, 3).unwrap().latency_ns, 2000.0);
+    assert_eq!(crowded.route(0, 3).unwrap().latency_ns, 6000.0);
 }
 
 #[test]

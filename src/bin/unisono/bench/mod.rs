@@ -18,7 +18,7 @@ use measure::Sweep;
 use report::Report;
 use std::env;
 use unisono::bootstrap::{Job, Launcher};
-use unisono::{Communicator, TransportKind};
+use unisono::{Builder, Communicator, TransportKind};
 
 /// Memory of a rank that is a process, before it has buffers: what 200 of them took from MemAvailable, 4.6 MiB each, measured on
 /// x86-64 Linux, November 2026, and rounded up.
@@ -60,6 +60,8 @@ impl Arguments {
         if self.transport == Transport::Memory {
             return self.run_threads(ranks);
         }
+        // What every rank would say is said once.
+        Builder::check_variables(&|name| env::var(name).ok())?;
         let program = env::current_exe()
             .map_err(|cause| Failure::new(FAILED, format!("can't find this program to start ranks of it: {cause}")))?;
         Launch::new(program, ranks).arguments(without_ranks(env::args_os().skip(1))).output(Output::OneVoice).run()

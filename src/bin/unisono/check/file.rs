@@ -1,8 +1,8 @@
 //! Proves the plan in a file: MSCCL XML, or our own text form.
 
-use crate::failure::{FAILED, Failure};
+use crate::failure::{Failure, tell};
 use crate::output::Output;
-use crate::plan_file::PlanFile;
+use crate::plan_file::{PlanFile, Unproved};
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
@@ -29,6 +29,8 @@ struct Row<'a> {
     costs: Option<Costs>,
     elapsed_ms: f64,
     flaw: Option<String>,
+    /// Why it is not proved, where it is too large.
+    why_unproved: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -60,12 +62,15 @@ pub fn prove(path: &Path, json: bool, out: &mut Output) -> Result<Option<Checked
         print(out, &row, costs)?;
     }
     if let Some(flaw) = &row.flaw {
-        Failure::new(FAILED, format!("{}: {flaw}", file.name)).report();
+        tell(&format!("{}: {flaw}", file.name));
+    }
+    if let Some(why) = &row.why_unproved {
+        tell(&format!("{}: not proved: {why}", file.name));
     }
     Ok(proved.ok())
 }
 
-fn row<'a>(file: &'a PlanFile, proved: &Result<Checked, String>, started: Instant) -> Row<'a> {
+fn row<'a>(file: &'a PlanFile, proved: &Result<Checked, Unproved>, started: Instant) -> Row<'a> {
     let Plan { algorithm, problem, demands, .. } = &file.plan;
     let grid = file.plan.grid();
     let chunks = u64::from(grid.blocks) * u64::from(grid.tiles);
@@ -89,7 +94,8 @@ fn row<'a>(file: &'a PlanFile, proved: &Result<Checked, String>, started: Instan
         connection_depth: protocol.map(|protocol| protocol.connection_depth()),
         costs: proved.as_ref().ok().map(|checked| Costs::new(checked.facts(), chunks)),
         elapsed_ms: started.elapsed().as_secs_f64() * 1e3,
-        flaw: proved.as_ref().err().cloned(),
+        flaw: proved.as_ref().err().filter(|one| one.has_flaw).map(|one| one.why.clone()),
+        why_unproved: proved.as_ref().err().filter(|one| !one.has_flaw).map(|one| one.why.clone()),
     }
 }
 

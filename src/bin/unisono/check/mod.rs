@@ -1,12 +1,14 @@
 //! `unisono check`: proves every plan that the algorithms of the registry write, or the plan in a file.
 
 mod file;
+mod progress;
 mod proof;
 mod write;
 
 use crate::arguments::ranks;
-use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
+use crate::failure::{BAD_ARGUMENTS, FAILED, Failure, tell};
 use crate::output::Output;
+use progress::Progress;
 use proof::{Proved, prove, settings};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -22,7 +24,7 @@ use write::Target;
 ///
 /// Every root, blocks of equal and of unequal size where an algorithm serves both, 1 tile and 4 where it pipelines, several ways of
 /// placing ranks in domains where that makes a difference, input and output apart and in place. Up to 33 ranks each plan is also proved as it is lowered for a small odd count: byte places, waits,
-/// message sizes. Exit status 1 if a plan has a flaw.
+/// message sizes. Exit status 1 if a plan has a flaw, or is too large to be proved, which is told apart.
 ///
 /// A FILE is MSCCL XML or a plan as text, told apart by content.
 #[derive(clap::Args, Debug)]
@@ -72,7 +74,8 @@ impl Arguments {
             let Some(checked) = file::prove(path, self.json, &mut out)? else { return Ok(FAILED) };
             return self.write(&checked, &mut out);
         }
-        let named = self.algorithm.as_deref().map(find).transpose().map_err(unisono::Error::from)?;
+        let unknown = |told| Failure::new(BAD_ARGUMENTS, format!("--algorithm: {told}"));
+        let named = self.algorithm.as_deref().map(find).transpose().map_err(unknown)?;
         let algorithms = named.as_ref().map_or(registry(), std::slice::from_ref);
         let collectives = self.collective.as_ref().map_or(&Collective::ALL[..], std::slice::from_ref);
         let pairs =
@@ -113,6 +116,7 @@ impl Arguments {
         let started = Instant::now();
         let mut out = Output::stdout();
         let mut total = Total::default();
+        let progress = Progress::on_stderr();
         if !self.json {
             print_line(
                 &mut out,
@@ -122,6 +126,7 @@ impl Arguments {
         for (algorithm, collective) in pairs {
             let mut proved = Vec::new();
             for ranks in self.ranks.clone().filter(|ranks| fits(*algorithm, *collective, *ranks).is_ok()) {
+                progress.at(format!("proving {} {collective} among {ranks} ranks", algorithm.name()));
                 let row = prove(*algorithm, *collective, ranks);
                 total.add(&row);
                 if self.json {
@@ -135,9 +140,14 @@ impl Arguments {
         }
         if !self.json {
             let seconds = started.elapsed().as_secs_f64();
-            out.line(&format!("# {} plans proved, {} with a flaw, in {seconds:.1} s", total.plans, total.flaws))?;
+            let unproved = match total.unproved {
+                0 => String::new(),
+                unproved => format!(", {unproved} too large to be proved"),
+            };
+            let Total { plans, flaws, .. } = total;
+            out.line(&format!("# {plans} plans proved, {flaws} with a flaw{unproved}, in {seconds:.1} s"))?;
         }
-        Ok(if total.flaws == 0 { 0 } else { FAILED })
+        Ok(if total.flaws == 0 && total.unproved == 0 { 0 } else { FAILED })
     }
 
     fn nothing_fits(&self, algorithms: &[&dyn Algorithm], collectives: &[Collective]) -> Failure {
@@ -158,15 +168,17 @@ impl Arguments {
 struct Total {
     plans: u64,
     flaws: u64,
+    unproved: u64,
 }
 
 impl Total {
-    /// Adds up, and tells the flaw on stderr if there is one.
+    /// Adds up, and tells on stderr why a plan was not proved, if one was not.
     fn add(&mut self, row: &Proved) {
         self.plans += row.plans;
         self.flaws += row.flaws;
-        if let Some(flaw) = &row.flaw {
-            Failure::new(FAILED, flaw.as_str()).report();
+        self.unproved += row.unproved;
+        for told in row.flaw.iter().chain(&row.why_unproved) {
+            tell(told);
         }
     }
 }
@@ -190,7 +202,9 @@ fn summarize(out: &mut Output, proved: &[Proved]) -> Result<(), Failure> {
     };
     let flaws: u64 = proved.iter().map(|row| row.flaws).sum();
     let plans: u64 = proved.iter().map(|row| row.plans).sum();
-    let plans = if flaws == 0 { plans.to_string() } else { format!("{plans}, {flaws} FLAWED") };
+    let unproved: u64 = proved.iter().map(|row| row.unproved).sum();
+    let count = |count: u64, what: &str| if count == 0 { String::new() } else { format!(", {count} {what}") };
+    let plans = format!("{plans}{}{}", count(flaws, "FLAWED"), count(unproved, "not proved"));
     let most = |field: fn(&Proved) -> u64| proved.iter().map(field).max().unwrap_or(0).to_string();
     print_line(
         out,

@@ -5,7 +5,7 @@ use std::time::Instant;
 use unisono::Collective;
 use unisono::algorithm::Algorithm;
 use unisono::plan::Problem;
-use unisono::plan::check::{Checked, Facts, check, check_lowered_at, keeps_promise};
+use unisono::plan::check::{Checked, Facts, Flaw, check, check_lowered_at, keeps_promise};
 use unisono::topology::Layout;
 
 /// Up to here plans are also proved as lowered; their proof takes time in proportion to elements, and not only to moves.
@@ -34,6 +34,16 @@ pub struct Proved {
     /// Plans that failed, and the first of them in words.
     pub flaws: u64,
     pub flaw: Option<String>,
+    /// Plans too large to be proved, and the first of them in words.
+    pub unproved: u64,
+    pub why_unproved: Option<String>,
+}
+
+/// Why a plan is not proved, in words.
+enum Refused {
+    Flawed(String),
+    /// Nothing is known of it.
+    TooLarge(String),
 }
 
 pub fn prove(algorithm: &dyn Algorithm, collective: Collective, ranks: usize) -> Proved {
@@ -54,13 +64,19 @@ pub fn prove(algorithm: &dyn Algorithm, collective: Collective, ranks: usize) ->
         elapsed_ms: 0.0,
         flaws: 0,
         flaw: None,
+        unproved: 0,
+        why_unproved: None,
     };
     for problem in problems(algorithm, collective, ranks) {
         match prove_one(algorithm, &problem) {
             Ok(facts) => proved.add(&facts),
-            Err(flaw) => {
+            Err(Refused::Flawed(flaw)) => {
                 proved.flaws += 1;
                 proved.flaw.get_or_insert(flaw);
+            }
+            Err(Refused::TooLarge(why)) => {
+                proved.unproved += 1;
+                proved.why_unproved.get_or_insert(why);
             }
         }
     }
@@ -104,7 +120,7 @@ fn problems(algorithm: &dyn Algorithm, collective: Collective, ranks: usize) -> 
         .filter(|problem| algorithm.fits(problem).is_ok())
 }
 
-fn prove_one(algorithm: &dyn Algorithm, problem: &Problem) -> Result<Facts, String> {
+fn prove_one(algorithm: &dyn Algorithm, problem: &Problem) -> Result<Facts, Refused> {
     let checked = check(&algorithm.plan(problem)).and_then(|checked| {
         keeps_promise(&checked, &algorithm.promise(problem), &|chunk| algorithm.order(problem, chunk))?;
         if problem.ranks <= MOST_RANKS_LOWERED {
@@ -115,10 +131,12 @@ fn prove_one(algorithm: &dyn Algorithm, problem: &Problem) -> Result<Facts, Stri
     checked.map(|checked| checked.facts().clone()).map_err(|flaw| {
         let Problem { collective, ranks, root, uneven, tiles, layout, switch: _ } = problem;
         let sizes = if *uneven { "unequal blocks" } else { "equal blocks" };
-        format!(
-            "{} {collective}, {ranks} ranks, root {root}, {tiles} tiles, {sizes}, {layout:?}: {flaw}",
-            algorithm.name()
-        )
+        let name = algorithm.name();
+        let of = format!("{name} {collective}, {ranks} ranks, root {root}, {tiles} tiles, {sizes}, {layout:?}");
+        match flaw {
+            Flaw::TooLarge { .. } => Refused::TooLarge(format!("{of}: not proved: {flaw}; take fewer ranks")),
+            _ => Refused::Flawed(format!("{of}: {flaw}")),
+        }
     })
 }
 
@@ -181,6 +199,14 @@ mod tests {
         let proved = prove(find("chain").expect("it is registered"), Collective::Broadcast, 5);
         assert_eq!((proved.plans, proved.flaws, proved.flaw), (5 * 2, 0, None));
         assert_eq!(prove(find("ring").expect("it is registered"), Collective::AllReduce, 5).plans, 1);
+    }
+
+    #[test]
+    fn a_plan_too_large_to_be_proved_has_no_flaw() {
+        let proved = prove(find("direct").expect("it is registered"), Collective::AllToAll, 131_072);
+        assert_eq!((proved.plans, proved.flaws, proved.flaw, proved.unproved), (0, 0, None, 1));
+        let told = proved.why_unproved.expect("a reason");
+        assert!(told.contains("not proved: the plan has more than"), "{told}");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 const MAX_SHAPES: usize = 1000;
 /// Sentences of a summary.
 const MAX_SENTENCES: usize = 8;
-/// Of a line in the summary, in bytes.
-const TOLD_BYTES: usize = 160;
+/// Of a longer line in the summary, in bytes: how it begins, and how it ends, where an error has its remedy.
+const TOLD_BYTES: [usize; 2] = [160, 240];
 
 pub struct Fold {
     /// So many ranks are let say the same.
@@ -78,8 +78,14 @@ impl Fold {
 
 fn sentence(ranks: &[usize], same: &[Said]) -> String {
     let text = String::from_utf8_lossy(&same[0].line);
-    let end = text.floor_char_boundary(TOLD_BYTES);
-    let cut = if end < text.len() { "..." } else { "" };
+    let [begin, end] = TOLD_BYTES;
+    let told = match text.len() > begin + end {
+        true => {
+            let (head, tail) = (text.floor_char_boundary(begin), text.ceil_char_boundary(text.len() - end));
+            format!("{} ... {}", &text[..head], &text[tail..])
+        }
+        false => text.into_owned(),
+    };
     let lines = match same.len() {
         1 => String::new(),
         2 => ", and one line more".to_owned(),
@@ -88,10 +94,9 @@ fn sentence(ranks: &[usize], same: &[Said]) -> String {
     let plural = if ranks.len() == 1 { "" } else { "s" };
     let verb = if ranks.len() == 1 { "says" } else { "say" };
     format!(
-        "{} more rank{plural} {verb} the same as rank {}: {}{cut}{lines} ({})",
+        "{} more rank{plural} {verb} the same as rank {}: {told}{lines} ({})",
         ranks.len(),
         same[0].shown[0],
-        &text[..end],
         ranges("rank", ranks.iter().copied()),
     )
 }
@@ -153,12 +158,24 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_cut_between_characters() {
+    fn a_long_line_is_cut_in_its_middle_between_characters() {
         let mut fold = Fold::new(1);
         let line = "ö".repeat(500);
         assert!(fold.passes(0, line.as_bytes()) && !fold.passes(3, line.as_bytes()));
         let told = fold.summary();
-        assert_eq!(told, [format!("1 more rank says the same as rank 0: {}... (rank 3)", "ö".repeat(80))]);
+        let kept = format!("{} ... {}", "ö".repeat(80), "ö".repeat(120));
+        assert_eq!(told, [format!("1 more rank says the same as rank 0: {kept} (rank 3)")]);
+    }
+
+    #[test]
+    fn the_remedy_at_the_end_of_an_error_is_told() {
+        let mut fold = Fold::new(1);
+        let line =
+            format!("unisono: {}: give fewer ranks, or raise the limit", "what happened, at length, ".repeat(40));
+        assert!(fold.passes(0, line.as_bytes()) && !fold.passes(1, line.as_bytes()));
+        let told = fold.summary();
+        assert!(told[0].contains("give fewer ranks, or raise the limit (rank 1)"), "{told:?}");
+        assert!(told[0].len() < 600, "{told:?}");
     }
 
     #[test]

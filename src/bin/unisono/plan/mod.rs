@@ -2,10 +2,11 @@
 
 mod row;
 
-use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
+use crate::failure::{BAD_ARGUMENTS, Failure};
 use crate::machine::Question;
 use crate::output::Output;
 use row::Asked;
+use unisono::select::Context;
 use unisono::select::machine::Machine;
 use unisono::select::rules::Rules;
 use unisono::topology::placement::Placement;
@@ -70,6 +71,10 @@ impl Arguments {
         let machine = Machine::new(&topology);
         let rules = self.rules.as_deref().map(read_rules).transpose()?;
         let settings = self.settings()?;
+        let host = self.question.machine.host()?;
+        let host = host
+            .filter(|_| self.engine == Engine::Unisono)
+            .map(|constants| Context::of_processes(constants).with_rules(rules.clone().unwrap_or_default()));
         let mut out = Output::stdout();
         for &bytes in &self.question.size.bytes {
             let asked = Asked {
@@ -82,7 +87,10 @@ impl Arguments {
                 rules: rules.as_ref(),
             };
             let row = match self.engine {
-                Engine::Unisono => row::ours(&asked)?,
+                Engine::Unisono => match &host {
+                    Some(context) => row::hosts(context, &asked)?,
+                    None => row::ours(&asked)?,
+                },
                 Engine::Nccl => row::nccls(&asked, &settings)?,
             };
             if self.json {
@@ -109,6 +117,6 @@ impl Arguments {
 
 fn read_rules(path: &str) -> Result<Rules, Failure> {
     let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::new(FAILED, format!("cannot read the rules of {path}: {error}")))?;
+        .map_err(|error| Failure::new(BAD_ARGUMENTS, format!("cannot read the rules of {path}: {error}")))?;
     Rules::parse(path, &text).map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))
 }

@@ -4,8 +4,9 @@ use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use std::time::Instant;
 use unisono::nccl;
 use unisono::select::machine::{Machine, Proof, Question};
-use unisono::select::report::{Flip, Offered, Report};
+use unisono::select::report::{Flip, Offered, Report, reaches};
 use unisono::select::rules::{Rule, Rules};
+use unisono::select::{Context, Selector};
 use unisono::topology::bound;
 use unisono::topology::placement::Placement;
 use unisono::{Collective, DType, ReduceOp};
@@ -46,8 +47,7 @@ impl Asked<'_> {
             bytes: self.bytes,
             dtype: Some(self.dtype.name()),
             lower_bound_us: Some(bound.seconds() * 1e6),
-            // What reaches it shows that it can be reached.
-            bound_is_tight: Some(bound.tight || report.time_us <= bound.seconds() * 1e6 * (1.0 + 1e-6)),
+            bound_is_tight: Some(reaches(&bound, report.time_us)),
             bound_cut: Some(bound.cut),
             placement: (domains > 1).then(|| self.placement.name().to_owned()),
             constants: topology.constants.clone(),
@@ -90,6 +90,30 @@ pub fn ours(asked: &Asked<'_>) -> Result<Report, Failure> {
     Ok(Report { planning_ms: Some(started.elapsed().as_secs_f64() * 1e3), ..report })
 }
 
+/// What a job of processes on this host chooses, priced and explained as it does itself.
+pub fn hosts(context: &Context, asked: &Asked<'_>) -> Result<Report, Failure> {
+    let started = Instant::now();
+    let layout = asked.placement.layout(asked.machine.topology);
+    layout.map_err(|why| Failure::new(BAD_ARGUMENTS, format!("--placement: {why}")))?;
+    let problem = Context::problem(asked.collective, asked.machine.ranks);
+    let report = Report::of_job(context, problem, asked.bytes)?;
+    let report = report.proved(&Selector::choose(context, problem, asked.bytes, None)?);
+    let planning_ms = Some(started.elapsed().as_secs_f64() * 1e3);
+    Ok(Report { dtype: Some(asked.dtype.name()), planning_ms, ..report })
+}
+
+/// Why NCCL does not pick what would take less time than its pick: it picks by a model of its own.
+fn misjudged(pair: &nccl::PairPrice, pick: &nccl::PairPrice) -> Option<String> {
+    let cheaper = pair.time_us? < pick.time_us?;
+    let told = match (pair.believed_us, pick.believed_us) {
+        (Some(believed), Some(picks)) if believed >= picks => {
+            format!("would take less, but NCCL's own model says {believed:.1} us of it and {picks:.1} us of its pick")
+        }
+        _ => "would take less, but NCCL does not pick it".to_owned(),
+    };
+    cheaper.then_some(told)
+}
+
 /// What NCCL takes, and what it would pick.
 pub fn nccls(asked: &Asked<'_>, settings: &nccl::Settings) -> Result<Report, Failure> {
     let started = Instant::now();
@@ -122,7 +146,7 @@ pub fn nccls(asked: &Asked<'_>, settings: &nccl::Settings) -> Result<Report, Fai
         time_us: pair.time_us,
         latency_us: pair.latency_us,
         bandwidth_us: pair.bandwidth_us,
-        rejected: pair.rejected.clone(),
+        rejected: pair.rejected.clone().or_else(|| misjudged(pair, &pairs[0])),
     });
     let report = asked.report("nccl", candidates.collect())?;
     Ok(Report { bottleneck, flips, planning_ms: Some(started.elapsed().as_secs_f64() * 1e3), ..report })

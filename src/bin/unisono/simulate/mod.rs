@@ -1,10 +1,11 @@
 //! `unisono simulate`: runs the chosen plan on a machine that need not be there, message by message.
 
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
-use crate::machine::Question;
+use crate::machine::{OfPlanOnly, Question};
 use crate::output::Output;
 use crate::plan_file::PlanFile;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,10 @@ use unisono::plan::price::{Ports, price};
 use unisono::plan::simulate::trace::{self, Slice};
 use unisono::plan::simulate::{Leg, Simulated, Work, simulate};
 use unisono::select::machine::{self, Machine};
+use unisono::select::{self, Context, Selector};
 use unisono::size;
 use unisono::topology::bound::bound;
+use unisono::topology::machines;
 
 /// Simulate the chosen plan on a machine: every message a flow, flows share links max-min-fairly
 ///
@@ -26,6 +29,9 @@ use unisono::topology::bound::bound;
 pub struct Arguments {
     #[command(flatten)]
     question: Question,
+
+    #[command(flatten)]
+    of_plan: OfPlanOnly,
 
     /// This algorithm instead of the one that `plan` chooses, which is auto
     #[arg(long, value_name = "NAME")]
@@ -89,14 +95,20 @@ struct Part {
 
 impl Arguments {
     pub fn run(self) -> Result<u8, Failure> {
+        let why = "what is simulated is one of our plans, its ranks domain by domain; choose it by --algorithm or --plan, or ask plan";
+        self.of_plan.refuse(why)?;
         let topology = self.question.machine.topology()?;
-        let machine = Machine::new(&topology);
+        let host = self.question.machine.host()?.map(Context::of_processes);
         if self.trace.is_some() && self.question.size.bytes.len() > 1 {
             return Err(Failure::new(BAD_ARGUMENTS, "--trace: a trace is of one size; give --bytes one number"));
         }
         let mut out = Output::stdout();
         for &bytes in &self.question.size.bytes {
-            let row = self.simulate(&machine, bytes)?;
+            let at_host = |context: &Context| {
+                machines::host(&context.constants, topology.gpus(), Some((self.question.collective, bytes)))
+            };
+            let topology = host.as_ref().map_or(Cow::Borrowed(&topology), |context| Cow::Owned(at_host(context)));
+            let row = self.simulate(&Machine::new(&topology), host.as_ref(), bytes)?;
             if self.json {
                 out.json(&row)?;
             } else {
@@ -106,11 +118,14 @@ impl Arguments {
         Ok(0)
     }
 
-    fn simulate(&self, machine: &Machine<'_>, bytes: u64) -> Result<Row, Failure> {
+    fn simulate(&self, machine: &Machine<'_>, host: Option<&Context>, bytes: u64) -> Result<Row, Failure> {
         let (collective, topology) = (self.question.collective, machine.topology);
         let (checked, closed_form_us) = match &self.plan {
             Some(path) => self.read_plan(path, machine, bytes)?,
-            None => self.choose_plan(machine, bytes)?,
+            None => match host {
+                Some(context) => self.choose_on_host(context, machine.ranks, bytes)?,
+                None => self.choose_plan(machine, bytes)?,
+            },
         };
         let mut slices: Vec<Slice> = Vec::new();
         let started = Instant::now();
@@ -155,7 +170,8 @@ impl Arguments {
             let asked = format!("{} of {}", self.question.collective, machine.ranks);
             return Err(Failure::new(BAD_ARGUMENTS, format!("{told}, and what is asked is {asked}")));
         }
-        let checked = file.prove().map_err(|flaw| Failure::new(FAILED, format!("{}: {flaw}", file.name)))?;
+        let checked =
+            file.prove().map_err(|unproved| Failure::new(FAILED, format!("{}: {}", file.name, unproved.why)))?;
         let grid = file.plan.grid();
         let chunk_bytes = bytes as f64 / f64::from(grid.blocks * grid.tiles);
         let stage = counted::stage(&checked, machine.topology.layout());
@@ -169,13 +185,28 @@ impl Arguments {
         let question = machine::Question { collective, bytes, layout: topology.layout() };
         let mut answer = machine.explain(question)?;
         if let Some(name) = self.algorithm.as_deref().filter(|name| *name != "auto") {
-            let name = unisono::algorithm::find(name).map_err(unisono::Error::from)?.name();
+            let unknown = |told| Failure::new(BAD_ARGUMENTS, format!("--algorithm: {told}"));
+            let name = unisono::algorithm::find(name).map_err(unknown)?.name();
             let refused = |why: String| Failure::new(BAD_ARGUMENTS, format!("--algorithm: {why}"));
             answer.take(name, "another was asked for").map_err(refused)?;
             answer.candidates.truncate(1);
         }
         let checked = machine.prove(question, &mut answer)?.within(MOST_PROOF_NS)?;
         Ok((checked, answer.chosen().time_us.unwrap_or(f64::NAN)))
+    }
+
+    /// What a job of processes on this host takes.
+    fn choose_on_host(&self, context: &Context, ranks: usize, bytes: u64) -> Result<(Checked, f64), Failure> {
+        let problem = Context::problem(self.question.collective, ranks);
+        let named = self.algorithm.as_deref().filter(|name| *name != "auto");
+        let named = named.map(unisono::algorithm::find).transpose();
+        let named = named.map_err(|told| Failure::new(BAD_ARGUMENTS, format!("--algorithm: {told}")))?;
+        let name = named.map(|one| one.name());
+        let checked = Selector::choose(context, problem, bytes, name)?;
+        let explained = select::explain(context, problem, bytes)?;
+        let plan = checked.plan();
+        let candidate = explained.candidates.iter().find(|one| one.name == plan.algorithm);
+        Ok((checked.clone(), candidate.and_then(|one| one.time_us).unwrap_or(f64::NAN)))
     }
 
     fn row(

@@ -19,8 +19,6 @@ pub(super) struct Script {
     pub(super) tile_stride: u32,
 }
 
-/// How many tiles after the first that is not done moves may come from.
-const TILES_AHEAD: usize = 2;
 const NONE: u32 = u32::MAX;
 
 /// How far a unit of a tile has come.
@@ -157,10 +155,9 @@ impl Merge<'_> {
     /// Finds the unit whose next move it is, and goes on there; for how many rounds is returned.
     fn take(&mut self, walk: &mut Walk, found: Found) -> Result<u32, Flaw> {
         self.pass_done(walk);
-        let tile = walk.instances.get(walk.first_open).map_or(0, |one| self.tile(*one));
-        let near = |one: &usize| self.tile(*one) <= tile + TILES_AHEAD;
-        let open = (walk.first_open..walk.instances.len()).take_while(|one| near(&walk.instances[*one]));
-        let tried = std::iter::once(walk.last).filter(|one| *one >= walk.first_open).chain(open);
+        let open = walk.first_open..walk.instances.len();
+        let tried =
+            std::iter::once(walk.last).filter(|one| (walk.first_open..walk.instances.len()).contains(one)).chain(open);
         let mut places = tried.map(|one| (one, self.rounds_of(walk.instances[one], &found)));
         let Some((place, rounds)) = places.find(|(_, rounds)| *rounds > 0) else {
             return Err(departure(found.at, Departure::Foreign));

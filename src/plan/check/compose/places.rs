@@ -2,6 +2,9 @@
 //!
 //! Of every domain each rank has a place, in ascending order. There are as many slots as the largest domain has places, and the places
 //! of a domain carry all of them in order, evenly. A rank's home is the first slot that its place carries.
+//!
+//! Where a root hands everything out, or takes everything in, a buffer is cut into slices instead: as many as the smallest domain has ranks,
+//! the root not counted. Each domain has one rank for each slice, in ascending order, and one with more ranks passes over the root's place first.
 
 use crate::plan::Problem;
 use crate::types::Rank;
@@ -16,6 +19,9 @@ pub(super) struct Places {
     pub(super) width: usize,
     domain_of: Vec<u32>,
     place_of: Vec<u32>,
+    root: Rank,
+    /// How many slices there are.
+    pub(super) slices: usize,
 }
 
 /// A rank by its domain and its place there.
@@ -42,7 +48,10 @@ impl Places {
                 carriers[size] = (0..width).map(|slot| carrier(size, width, slot)).collect();
             }
         }
-        Places { members, carriers, width, domain_of, place_of }
+        let root = problem.root;
+        let others = members.iter().map(|members| members.len() - usize::from(members.contains(&root)));
+        let slices = others.min().unwrap_or(0);
+        Places { members, carriers, width, domain_of, place_of, root, slices }
     }
 
     pub(super) fn domains(&self) -> usize {
@@ -56,6 +65,24 @@ impl Places {
 
     pub(super) fn seat(&self, rank: Rank) -> Seat {
         Seat { domain: self.domain_of[rank] as usize, place: self.place_of[rank] as usize }
+    }
+
+    /// Where the root is.
+    pub(super) fn root(&self) -> Seat {
+        self.seat(self.root)
+    }
+
+    /// The ranks of a domain but the root.
+    pub(super) fn others(&self, domain: usize) -> Vec<Rank> {
+        self.members[domain].iter().copied().filter(|rank| *rank != self.root).collect()
+    }
+
+    /// The ranks of a domain that have the slices.
+    pub(super) fn sliced(&self, domain: usize) -> Vec<Rank> {
+        let (members, free) = (&self.members[domain], self.root().place);
+        let passes = members.len() > self.slices;
+        let kept = members.iter().enumerate().filter(|(place, _)| !passes || *place != free);
+        kept.map(|(_, rank)| *rank).take(self.slices).collect()
     }
 
     fn carriers(&self, domain: usize) -> &[usize] {

@@ -3,12 +3,13 @@
 //! All-reduce: every domain reduce-scatters the slots among its places; the carriers of each slot all-reduce it; every domain
 //! all-gathers. All-gather: the carriers of each slot gather the blocks of those at home there; every domain gathers what its places
 //! carry. Reduce-scatter: the same backwards. All-to-all: what is meant for those at home in a slot goes to its carrier in the own
-//! domain, and along the carriers to them.
+//! domain, and along the carriers to them. Those with a root, and the barrier, are in `rooted.rs`.
 
 use super::kept::Tail;
 use super::places::{Places, Seat};
+use super::rooted::{self, Rooted};
 use crate::plan::chunk::ChunkId;
-use crate::plan::{Buffer, Plan};
+use crate::plan::{Buffer, Plan, Problem};
 use crate::types::Collective;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -43,6 +44,12 @@ pub(super) enum Groups {
     Domains,
     /// The carriers of each slot.
     Rails,
+    /// The places of the root's domain.
+    Home,
+    /// The ranks of each domain but the root.
+    Others,
+    /// The ranks that have a slice.
+    Sliced,
 }
 
 /// How what is one message of a factor is cut into messages of the whole.
@@ -58,7 +65,7 @@ pub(super) enum Cut {
 
 /// What the chunks of a factor are in the whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holds {
+pub(super) enum Holds {
     /// A place's chunk is the slots that it carries; its input lies in this buffer, its output in the output.
     Slots(Buffer),
     /// The chunks are those of one slot in the output.
@@ -75,6 +82,7 @@ enum Holds {
     ExchangeToCells,
     /// A domain's chunk is the cells of what the own domain has for who is at home there; the output is the blocks of a domain's ranks.
     ExchangeOfSlot,
+    Rooted(Rooted),
 }
 
 /// A piece of memory of the whole, of the first tile.
@@ -99,15 +107,18 @@ pub(super) enum Space {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member {
     pub(super) seat: Seat,
-    /// The group, if groups are rails.
+    /// The group, if groups are rails, or the slice.
     pub(super) slot: usize,
 }
 
+/// Who runs which collective together, how its messages are cut, and what its chunks are.
+pub(super) type Composed = (Groups, Collective, Cut, Holds);
+
 /// The stages of a composed plan; `None` if its collective is composed in no way that is known here, or its parts are not as many.
 pub(super) fn stages(collective: Collective, parts: Vec<Vec<Factor<'_>>>) -> Option<Vec<Stage<'_>>> {
-    use Collective::{AllGather, AllReduce, AllToAll, ReduceScatter};
+    use Collective::{AllGather, AllReduce, AllToAll, Reduce, ReduceScatter};
     use Groups::{Domains, Rails};
-    let rows: &[(Groups, Collective, Cut, Holds)] = match collective {
+    let rows: &[Composed] = match collective {
         AllReduce => &[
             (Domains, ReduceScatter, Cut::One, Holds::Slots(Buffer::Input)),
             (Rails, AllReduce, Cut::One, Holds::PiecesOfSlot),
@@ -124,17 +135,18 @@ pub(super) fn stages(collective: Collective, parts: Vec<Vec<Factor<'_>>>) -> Opt
             (Domains, AllToAll, Cut::Runs, Holds::ExchangeToCells),
             (Rails, AllToAll, Cut::Runs, Holds::ExchangeOfSlot),
         ],
-        _ => return None,
+        _ => rooted::stages(collective)?,
     };
-    let reduces = |collective: Collective| matches!(collective, AllReduce | ReduceScatter);
+    let reduces = |collective: Collective| matches!(collective, AllReduce | ReduceScatter | Reduce);
     let last_fold = rows.iter().rposition(|row| reduces(row.1));
     if rows.len() != parts.len() {
         return None;
     }
     let stage = |(index, factors): (usize, Vec<_>)| {
         let (groups, collective, cut, holds) = rows[index];
+        let completes = last_fold == Some(index) || collective == Collective::Barrier;
         let channel = rows[..index].iter().filter(|before| before.0 == groups).count() as u16;
-        Stage { groups, collective, factors, channel, completes: last_fold == Some(index), cut, holds }
+        Stage { groups, collective, factors, channel, completes, cut, holds }
     };
     Some(parts.into_iter().enumerate().map(stage).collect())
 }
@@ -144,17 +156,32 @@ impl Stage<'_> {
     pub(super) fn factor(&self, places: &Places, member: Member) -> Option<(&Factor<'_>, usize)> {
         let (size, local) = match self.groups {
             Groups::Domains => (places.members(member.seat.domain).len(), member.seat.place),
-            Groups::Rails => (places.domains(), member.seat.domain),
+            Groups::Rails | Groups::Sliced => (places.domains(), member.seat.domain),
+            Groups::Home => (places.members(member.seat.domain).len(), member.seat.place),
+            Groups::Others => {
+                let others = places.others(member.seat.domain);
+                let own = places.members(member.seat.domain)[member.seat.place];
+                (others.len(), others.iter().position(|rank| *rank == own)?)
+            }
         };
-        let fits = |one: &&Factor| one.plan.problem.ranks == size && one.plan.problem.collective == self.collective;
+        let root = match self.groups {
+            _ if !self.collective.has_root() => 0,
+            Groups::Rails | Groups::Sliced => places.root().domain,
+            Groups::Domains | Groups::Home | Groups::Others => places.root().place,
+        };
+        let asks =
+            |problem: &Problem| (problem.ranks, problem.collective, problem.root) == (size, self.collective, root);
+        let fits = |one: &&Factor| asks(&one.plan.problem);
         self.factors.iter().find(fits).map(|factor| (factor, local))
     }
 
     /// The rank that has a number in the member's group.
     pub(super) fn rank(&self, places: &Places, member: Member, local: usize) -> usize {
         match self.groups {
-            Groups::Domains => places.members(member.seat.domain)[local],
+            Groups::Domains | Groups::Home => places.members(member.seat.domain)[local],
             Groups::Rails => places.carrier(local, member.slot),
+            Groups::Others => places.others(member.seat.domain)[local],
+            Groups::Sliced => places.sliced(local)[member.slot],
         }
     }
 }
@@ -197,6 +224,8 @@ pub(super) struct Finder<'a> {
     pub(super) pieces: u32,
     pub(super) tiles: u32,
     pub(super) ranks: usize,
+    /// Whether blocks go to a root, and not from it.
+    pub(super) gathers: bool,
 }
 
 impl Finder<'_> {
@@ -251,6 +280,7 @@ impl Finder<'_> {
                 let own = places.at_home(seat.domain, slot).map(|rank| self.block(rank));
                 table.add(own.map(|id| Run { space: Space::Output, start: 0, len: 1, id }));
             }
+            (Holds::Rooted(holds), _) => return rooted::table(self, holds, member, is_input),
             (Holds::ExchangeToCells, _) => return self.exchange_inside(seat, is_input),
             (Holds::ExchangeOfSlot, _) => return self.exchange_between(seat, slot, is_input),
         }
@@ -314,6 +344,7 @@ impl Finder<'_> {
                     .into_iter()
                     .collect()
             }
+            Holds::Rooted(holds) => rooted::sizes(holds, member),
             // An exchange by way of others would have to say whose blocks it keeps: a direct one has no scratch.
             Holds::ExchangeToCells | Holds::ExchangeOfSlot => Vec::new(),
         }
@@ -330,6 +361,7 @@ impl Finder<'_> {
                     .flat_map(|target| sources().map(move |source| self.block(source * self.ranks + target)))
                     .collect()
             }
+            Holds::Rooted(_) => rooted::cells(self, stages, seat),
             _ => Vec::new(),
         }
     }
@@ -341,7 +373,7 @@ impl Finder<'_> {
     }
 
     /// The blocks of all who are at home in what a place carries.
-    fn homes(&self, seat: Seat, space: Space) -> impl Iterator<Item = Run> {
+    pub(super) fn homes(&self, seat: Seat, space: Space) -> impl Iterator<Item = Run> {
         let ranks = self.places.carried(seat).flat_map(|slot| self.places.all_at_home(slot));
         ranks.map(move |rank| {
             let id = self.block(rank);
@@ -350,13 +382,13 @@ impl Finder<'_> {
     }
 
     /// How many are at home in the slots that a place carries before this one.
-    fn homes_before(&self, seat: Seat, slot: usize) -> u32 {
+    pub(super) fn homes_before(&self, seat: Seat, slot: usize) -> u32 {
         let before = self.places.carried(seat).start..slot;
         before.map(|slot| self.places.all_at_home(slot).count() as u32).sum()
     }
 
     /// The first chunk of a block.
-    fn block(&self, block: usize) -> ChunkId {
+    pub(super) fn block(&self, block: usize) -> ChunkId {
         block as u32 * self.tiles
     }
 }

@@ -1,14 +1,17 @@
 //! The whole registry on every machine: what is offered is right, and its prices keep the laws that prices have.
 
-use super::{Question, Selector, topology};
+use super::{Question, topology};
 use crate::algorithm::{self, fits_somewhere};
 use crate::plan::Problem;
 use crate::plan::chunk::Counts;
 use crate::plan::simulate::simulate;
 use crate::select::machine::Machine;
+use crate::select::offers::Rates;
+use crate::select::{Context, Selector};
 use crate::topology::bound;
+use crate::topology::host::{Constants, Speeds};
 use crate::topology::machines::DESIGNS;
-use crate::types::Collective;
+use crate::types::{Collective, TransportKind};
 use std::collections::BTreeSet;
 
 const UNITS: [usize; 5] = [1, 2, 3, 7, 16];
@@ -31,7 +34,7 @@ fn what_is_offered_on_any_machine_is_proved_where_that_is_soon_done() {
         let topology = topology(design.name, units);
         let machine = Machine::new(&topology);
         for collective in collectives() {
-            let offers = machine.offers(question(&machine, collective, 0));
+            let offers = machine.chooser.offers(machine.problem(question(&machine, collective, 0)));
             for offer in &offers.all {
                 let name = offer.algorithm.name();
                 for tiling in offer.tilings.iter().take_while(|one| one.problem.tiles <= 2) {
@@ -66,17 +69,48 @@ fn more_bytes_never_take_less_time_and_no_price_beats_the_bound() {
         let topology = topology(design.name, units);
         let machine = Machine::new(&topology);
         for collective in collectives() {
-            let offers = machine.offers(question(&machine, collective, 0));
+            let offers = machine.chooser.offers(machine.problem(question(&machine, collective, 0)));
             let bound = bound::bound(&topology, collective).unwrap();
             let tilings = || offers.all.iter().flat_map(|offer| offer.tilings.iter().map(move |one| (offer, one)));
             let mut before = vec![0.0; tilings().count()];
             for shift in 0..=34 {
                 let least_ns = bound.at(1 << shift).seconds() * 1e9;
                 for (before, (offer, tiling)) in before.iter_mut().zip(tilings()) {
-                    let now = tiling.price(1 << shift, &machine.ports).total_ns();
+                    let now = tiling.price(1 << shift, &machine.chooser.rates).total_ns();
                     let of = || {
                         format!("{} for {collective} of 2^{shift} on {units} {}", offer.algorithm.name(), design.name)
                     };
+                    assert!(now >= *before, "{}: {now} ns, and {before} ns of half the bytes", of());
+                    assert!(now >= least_ns * (1.0 - 1e-9), "{}: {now} ns, less than the bound's {least_ns} ns", of());
+                    *before = now;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn among_ranks_of_a_host_too_more_bytes_never_take_less_time_and_no_price_beats_the_bound() {
+    let slow = Speeds { hand_over_ns: 100.0, switch_ns: 5000.0, memory_ns_per_byte: 0.5, ..Speeds::ASSUMED };
+    let hosts = [(2, 2), (3, 2), (4, 2), (5, 8), (8, 8), (9, 2), (16, 4)];
+    let kinds = TransportKind::ALL.into_iter().flat_map(|kind| [(kind, slow), (kind, Speeds::ASSUMED)]);
+    for ((ranks, processors), (kind, speeds)) in
+        hosts.iter().flat_map(|host| kinds.clone().map(move |kind| (*host, kind)))
+    {
+        let constants = Constants::of(kind, ranks, processors).with_speeds(speeds);
+        let (context, rates) = (Context::of_processes(constants), Rates::Host(constants));
+        for collective in collectives() {
+            let problem = Problem::new(collective, ranks);
+            let offers = context.chooser().offers(problem);
+            let tilings = || offers.all.iter().flat_map(|offer| offer.tilings.iter().map(move |one| (offer, one)));
+            let mut before = vec![0.0; tilings().count()];
+            for shift in 0..=34 {
+                let bytes = 1 << shift;
+                let least_ns = context.bound(&problem, bytes).unwrap().seconds() * 1e9;
+                for (before, (offer, tiling)) in before.iter_mut().zip(tilings()) {
+                    let now = tiling.price(bytes, &rates).total_ns();
+                    let name = offer.algorithm.name();
+                    let of = || format!("{name} for {collective} of 2^{shift} among {ranks} on {processors}, {kind}");
                     assert!(now >= *before, "{}: {now} ns, and {before} ns of half the bytes", of());
                     assert!(now >= least_ns * (1.0 - 1e-9), "{}: {now} ns, less than the bound's {least_ns} ns", of());
                     *before = now;

@@ -1,23 +1,24 @@
 //! At which sizes the choice changes.
 
-use super::{Machine, Question};
+use super::choice::Chooser;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::Problem;
 
 const LEAST: u64 = 1 << 10;
 const MOST: u64 = 16 << 30;
 
-impl Machine<'_> {
+impl Chooser {
     /// The sizes at which the choice changes, from 1 KiB to 16 GiB: each with the algorithm that is taken from there on, by the rule
-    /// of [`Machine::prove`]. `ruled` says which is taken at a size whatever the prices.
+    /// of [`Chooser::settle`]. `ruled` says which is taken at a size whatever the prices.
     ///
     /// # Errors
     /// If no plan can be proved at one of the sizes.
-    pub fn flips(&self, question: Question, ruled: &dyn Fn(u64) -> Option<String>) -> Result<Vec<(u64, String)>> {
-        let offers = self.offers(question);
+    pub fn flips(&self, problem: Problem, ruled: &dyn Fn(u64) -> Option<String>) -> Result<Vec<(u64, String)>> {
+        let offers = self.offers(problem);
         let chosen = |bytes: u64| -> Result<String> {
-            let name = ruled(bytes).or_else(|| Some(offers.chosen(bytes)?.0.to_owned()));
+            let name = ruled(bytes).or_else(|| Some(offers.chosen(bytes, &self.rates, &self.proofs)?.0.to_owned()));
             name.ok_or_else(|| {
-                let told = format!("no algorithm serves {} among {} ranks", question.collective, self.ranks);
+                let told = format!("no algorithm serves {} among {} ranks", problem.collective, problem.ranks);
                 Error::new(ErrorKind::Plan, told)
             })
         };
