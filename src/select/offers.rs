@@ -98,7 +98,7 @@ impl Offers {
         known.entry((problem, joined)).or_insert_with(|| Arc::new(Offers::found(problem, joined))).clone()
     }
 
-    fn found(problem: Problem, joined: bool) -> Offers {
+    pub fn found(problem: Problem, joined: bool) -> Offers {
         let offer = |one: &&'static dyn Algorithm| match joined {
             false if one.fits(&problem).is_ok() => {
                 Offer::misfit(*one, "has to pass between domains, and no network joins them".to_owned())
