@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// Channels of a pair: those of plans, and the last one for send and receive.
 pub const CHANNELS: u16 = 8;
+/// Cells of the smallest rings.
+pub const LEAST_CELLS: u32 = 8;
 const PAGE: usize = 4096;
 const LINE: usize = 64;
 
@@ -102,7 +104,7 @@ impl Arena {
     fn classes(ranks: usize, reach: Reach, ring_bytes: usize) -> [Dimensions; 2] {
         match reach {
             Reach::Threads => {
-                let cells = if ranks <= 64 { 32 } else { 8 };
+                let cells = if ranks <= 64 { 32 } else { LEAST_CELLS };
                 [Dimensions { cells, bytes: 0 }; 2]
             }
             Reach::Processes => {
@@ -112,7 +114,7 @@ impl Arena {
                 while bytes > 4096 && bytes + 16 * 1024 > budget {
                     bytes /= 2;
                 }
-                [Dimensions { cells: 32, bytes: bytes as u32 }, Dimensions { cells: 8, bytes: 4096 }]
+                [Dimensions { cells: 32, bytes: bytes as u32 }, Dimensions { cells: LEAST_CELLS, bytes: 4096 }]
             }
         }
     }

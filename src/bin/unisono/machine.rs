@@ -1,5 +1,6 @@
 //! Which machine, how many bytes: arguments that the planning commands share.
 
+use crate::bounded;
 use crate::failure::{BAD_ARGUMENTS, Failure};
 use std::path::Path;
 use unisono::size;
@@ -173,10 +174,5 @@ fn read(path: &Path) -> Result<String, Failure> {
     let refuse = |cause: &dyn std::fmt::Display| {
         Failure::new(BAD_ARGUMENTS, format!("can't read the machine in {}: {cause}", path.display()))
     };
-    let length = std::fs::metadata(path).map_err(|cause| refuse(&cause))?.len();
-    if length > MOST_FILE_BYTES {
-        return Err(refuse(&format_args!("it has {length} bytes, more than the 16 MiB that a machine may take")));
-    }
-    let bytes = std::fs::read(path).map_err(|cause| refuse(&cause))?;
-    String::from_utf8(bytes).map_err(|_| refuse(&"it is not UTF-8 text"))
+    bounded::read_text(path, MOST_FILE_BYTES).map_err(|cause| refuse(&cause))
 }

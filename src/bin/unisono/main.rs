@@ -6,6 +6,7 @@
 mod arguments;
 mod bench;
 mod bound;
+mod bounded;
 mod check;
 mod doctor;
 mod failure;

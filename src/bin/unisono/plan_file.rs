@@ -1,5 +1,6 @@
 //! A plan from a file: MSCCL XML, or our own text form, told apart by content.
 
+use crate::bounded;
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use std::path::Path;
 use unisono::plan::Plan;
@@ -29,7 +30,7 @@ impl PlanFile {
         let name = path.display().to_string();
         let failed = |why: String| Failure::new(FAILED, why);
         let unread = |error| Failure::new(BAD_ARGUMENTS, format!("cannot read {name}: {error}"));
-        let bytes = std::fs::read(path).map_err(unread)?;
+        let bytes = bounded::read(path, u64::MAX).map_err(unread)?;
         let text = String::from_utf8(bytes)
             .map_err(|_| failed(format!("{name} is neither MSCCL XML nor a plan as text: it is not UTF-8")))?;
         let unreadable = |error: text::TextError| failed(format!("{name}: {error}"));

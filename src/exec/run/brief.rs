@@ -6,7 +6,8 @@
 //! and the general loop goes on from there: where it stands is kept up to date.
 //!
 //! In the general loop a send that finds no room holds up nothing else; here it holds up what stands behind it. That ends: of
-//! this call there is room for all, and what earlier calls left in a link is taken by peers that need nothing more of this rank.
+//! this call there is room for all, in a ring's cells as in a socket's buffer of some thousand bytes, and what earlier calls left in a link
+//! is taken by peers that need nothing more of this rank.
 
 use super::{Memory, Runner};
 use crate::error::Result;
@@ -14,11 +15,13 @@ use crate::exec::links::Links;
 use crate::plan::lower::{Instruction, Lowered, Place, Post, Source};
 use crate::plan::{Buffer, Reduction};
 use crate::reduce;
+use crate::transport::arena::LEAST_CELLS;
 use crate::transport::{Head, Lent, Look, ring};
 use std::ops::Range;
 
 /// Messages of one call in one link, at most: half of the smallest ring.
 const POSTS: usize = 4;
+const _: () = assert!(2 * POSTS <= LEAST_CELLS as usize, "a ring has room for all messages of a call");
 
 pub(super) struct Brief {
     steps: Vec<Step>,

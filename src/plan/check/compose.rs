@@ -44,7 +44,7 @@
 //! - *All ranks* are compared in this way where that takes some tenths of a second: then the plan is proved without trust in who wrote it.
 //! - In larger worlds some ranks are (`sample.rs`; `unisono plan` says how many): all places of the first domain if they are not too many, and
 //!   places that go round in domains spread over all, the last among them. Of the others it is *taken for granted* that the plan, one function
-//!   of the rank, does for them what it does for those. The first, the middle and the last ranks' use of their memory is
+//!   of the rank, does for them what it does for those. The first, one in the middle and the last rank's use of their memory is
 //!   besides checked without regard to the parts (`walk.rs`).
 //! - That the stages add up to the collective is the argument above, in words. It, and the rules, were tested: every hierarchy of up to 24
 //!   ranks is found to be made of its parts and proved whole (`algorithm/tests/`), of one-step changes of small ones none is accepted
@@ -127,7 +127,7 @@ pub(crate) fn by_parts(plan: &Plan) -> Result<Checked, Flaw> {
         for one in &part.factors {
             let (proved, tells_apart) = prove_factor(one)?;
             of_part = of_part.most(proved.facts().clone());
-            factors.push(Factor { plan: one, tells_apart, tails: RefCell::default() });
+            factors.push(Factor { plan: one, tells_apart, tails: RefCell::default(), kept: RefCell::default() });
         }
         parts.push(factors);
         facts.add(&of_part, part, tiles);
@@ -140,7 +140,7 @@ pub(crate) fn by_parts(plan: &Plan) -> Result<Checked, Flaw> {
         facts.lanes = facts.lanes.max(program.lanes.len() as u32);
         facts.max_channel = facts.max_channel.max(max_channel(&program));
     }
-    for rank in [1, problem.ranks / 2, problem.ranks - 1] {
+    for rank in [0, problem.ranks / 2, problem.ranks - 1] {
         walk(&whole.grid, rank, &plan.program(rank))?;
     }
     Ok(Checked(Arc::new(Proof { plan: plan.clone(), facts, sums: None })))

@@ -2,10 +2,12 @@
 
 mod row;
 
+use crate::bounded;
 use crate::failure::{BAD_ARGUMENTS, Failure};
 use crate::machine::Question;
 use crate::output::Output;
 use row::Asked;
+use std::path::Path;
 use unisono::select::Context;
 use unisono::select::machine::Machine;
 use unisono::select::rules::Rules;
@@ -116,7 +118,7 @@ impl Arguments {
 }
 
 fn read_rules(path: &str) -> Result<Rules, Failure> {
-    let text = std::fs::read_to_string(path)
+    let text = bounded::read_text(Path::new(path), 1 << 20)
         .map_err(|error| Failure::new(BAD_ARGUMENTS, format!("cannot read the rules of {path}: {error}")))?;
     Rules::parse(path, &text).map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))
 }

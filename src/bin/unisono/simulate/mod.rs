@@ -131,6 +131,13 @@ impl Arguments {
         let started = Instant::now();
         let element_bytes = self.question.size.dtype.size() as u64;
         let counts = self.counts(&checked, bytes)?;
+        if matches!(counts, Counts::Even(0)) {
+            let (collective, ranks) = (collective.name(), machine.ranks);
+            let told = format!(
+                "--bytes {bytes}: {collective} among {ranks} ranks has no element for each of them; give more bytes"
+            );
+            return Err(Failure::new(BAD_ARGUMENTS, told));
+        }
         let wanted = self.trace.is_some().then_some(&mut slices);
         let simulated = simulate(&checked, topology, &counts, element_bytes, wanted)
             .map_err(|error| Failure::new(FAILED, error.to_string()))?;

@@ -1,4 +1,4 @@
-//! Whether a rank of a factor goes on to its end though others have yet to take the last of what it sent.
+//! Whether those from whom a rank of a factor takes its last messages go on to their ends though it has yet to take them.
 
 use super::stage::Factor;
 use super::unit::each_move;
@@ -32,9 +32,32 @@ impl Factor<'_> {
     }
 }
 
+impl Factor<'_> {
+    /// Whether no rank from which this one takes messages in its tail waits for messages to be taken that others take in theirs: then this
+    /// rank may put its tail off.
+    pub(super) fn may_put_off(&self, local: usize) -> bool {
+        let tail = self.tail(local);
+        tail.keys().all(|(sender, _)| self.keeps_sent(*sender))
+    }
+
+    fn keeps_sent(&self, local: usize) -> bool {
+        if let Some(known) = self.kept.borrow().get(&local) {
+            return *known;
+        }
+        let steps: Vec<Step> = self.plan.program(local).lanes.into_iter().flatten().collect();
+        let mut kept = Kept::new(self, local, &steps);
+        let _ = each_move(&steps, &mut |one, round| {
+            kept.add(one, round);
+            Some(())
+        });
+        self.kept.borrow_mut().insert(local, kept.is_kept);
+        kept.is_kept
+    }
+}
+
 /// From where a rank has sent what others may take late, and whether it has had to wait for that.
-pub(super) struct Kept {
-    pub(super) is_kept: bool,
+struct Kept {
+    is_kept: bool,
     /// Of each receiver and channel how many messages are not taken late.
     early: HashMap<(usize, u16), usize>,
     /// Input and output are one where the factor can be in place: then by the output.
@@ -43,7 +66,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    pub(super) fn new(factor: &Factor, local: usize, steps: &[Step]) -> Kept {
+    fn new(factor: &Factor, local: usize, steps: &[Step]) -> Kept {
         let mut early: HashMap<(usize, u16), usize> = HashMap::new();
         let _ = each_move(steps, &mut |one, _| {
             peers(&one.destinations).for_each(|link| *early.entry(link).or_default() += 1);
@@ -57,7 +80,7 @@ impl Kept {
         Kept { is_kept: true, early, spots: HashSet::new(), in_place }
     }
 
-    pub(super) fn add(&mut self, one: &Move, round: u32) {
+    fn add(&mut self, one: &Move, round: u32) {
         let written = self.spots(&one.destinations, round);
         self.is_kept &= !written.iter().any(|spot| self.spots.contains(spot));
         let mut is_late = false;

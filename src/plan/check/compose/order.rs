@@ -101,7 +101,7 @@ impl<'a> Order<'a> {
         let is_apart = || !same_tile || !self.writes_what_is_read(unit, section, passed, other);
         let forward = section == Section::Head && !meet(&one.sends, &two.sends) && is_apart();
         let put_off =
-            other == Section::Tail && !same_tile && self.units[passed].keeps_sent && !meet(&one.takes, &two.takes);
+            other == Section::Tail && !same_tile && self.units[passed].may_put_off && !meet(&one.takes, &two.takes);
         self.known.insert(key, forward || put_off);
         forward || put_off
     }

@@ -35,6 +35,8 @@ pub(super) struct Factor<'a> {
     pub(super) tells_apart: bool,
     /// By the number of a rank.
     pub(super) tails: RefCell<HashMap<usize, Rc<Tail>>>,
+    /// Of ranks, whether they keep what they sent until it is taken.
+    pub(super) kept: RefCell<HashMap<usize, bool>>,
 }
 
 /// Who runs a factor together.

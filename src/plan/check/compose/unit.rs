@@ -1,6 +1,5 @@
 //! What a rank has to do for one group of a stage: the factor's moves, renamed, of the first tile.
 
-use super::kept::Kept;
 use super::stage::{Cut, Finder, Member, Run, Space, Stage, Table};
 use crate::plan::chunk::ChunkId;
 use crate::plan::{Buffer, Move, Operand, Program, Reduction, Span, Step};
@@ -15,8 +14,8 @@ pub(super) struct Unit {
     pub(super) head: usize,
     /// Moves from this one on only receive.
     pub(super) tail: usize,
-    /// Whether it is of the last stage, and the rank waits for none of those messages to be taken that others take in their tails.
-    pub(super) keeps_sent: bool,
+    /// Whether it is of the last stage, and those who sent what its tail takes do not wait for that.
+    pub(super) may_put_off: bool,
 }
 
 /// A move of a factor as moves of the whole, which differ by the places of their chunks alone.
@@ -112,17 +111,15 @@ pub(super) fn unit(
     }
     let rank = |local| stage.rank(finder.places, member, local);
     let mut moves: Vec<Renamed> = Vec::new();
-    // With a single tile nothing is put off past another.
-    // Nothing but the last stage's tails is put off, and past other tiles alone.
-    let mut kept = (number == last && finder.tiles > 1).then(|| Kept::new(factor, local, &steps));
+    // Nothing but the last stage's tails is put off, and past other tiles alone: with a single tile nothing is.
+    let may_put_off = number == last && finder.tiles > 1 && factor.may_put_off(local);
     each_move(&steps, &mut |one, round| {
-        kept.iter_mut().for_each(|kept| kept.add(one, round));
         moves.extend(renamed(stage, &memory, &rank, one, round)?);
         Some(())
     })?;
     let head = moves.iter().take_while(|one| one.only_sends()).count();
     let tail = moves.len() - moves[head..].iter().rev().take_while(|one| one.only_receives()).count();
-    Some(Unit { stage: number, moves, head, tail, keeps_sent: kept.is_some_and(|kept| kept.is_kept) })
+    Some(Unit { stage: number, moves, head, tail, may_put_off })
 }
 
 /// Calls `visit` with every move and its round; `None` at the first that gives it, and at waits, for which a factor has no other lane.
