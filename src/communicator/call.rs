@@ -22,6 +22,19 @@ pub struct Call {
 }
 
 impl Call {
+    /// A barrier: one byte, in place.
+    pub fn barrier() -> Call {
+        Call {
+            collective: Collective::Barrier,
+            dtype: DType::U8,
+            op: None,
+            counts: Counts::Even(1),
+            root: 0,
+            in_place: true,
+            algorithm: None,
+        }
+    }
+
     /// What selection is asked; it sets the tiles itself. Who names an algorithm gets it, by messages where it counts on a switch.
     pub fn problem(&self, ranks: usize, layout: Layout) -> Problem {
         Problem {

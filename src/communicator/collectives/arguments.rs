@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::exec::run::Memory;
 use crate::plan::chunk::Counts;
 use crate::plan::lower::alias_offset;
-use crate::types::{Collective, DType, Element, Rank};
+use crate::types::{Collective, Element, Rank};
 
 /// A call and where its buffers lie.
 pub(in crate::communicator) struct Request {
@@ -20,18 +20,7 @@ pub(in crate::communicator) struct Request {
 impl Default for Request {
     /// A barrier that nobody has asked for, to be [filled in](Communicator::fill).
     fn default() -> Request {
-        Request {
-            call: Call {
-                collective: Collective::Barrier,
-                dtype: DType::U8,
-                op: None,
-                counts: Counts::Even(1),
-                root: 0,
-                in_place: true,
-                algorithm: None,
-            },
-            memory: Memory::new(std::ptr::null(), std::ptr::null_mut()),
-        }
+        Request { call: Call::barrier(), memory: Memory::new(std::ptr::null(), std::ptr::null_mut()) }
     }
 }
 

@@ -6,10 +6,8 @@ use crate::communicator::waiting::Work;
 use crate::error::Result;
 use crate::exec::links::{Hope, Links};
 use crate::exec::run::{Memory, Runner, Standing};
-use crate::plan::chunk::Counts;
 use crate::plan::lower;
 use crate::select::Selector;
-use crate::types::{Collective, DType};
 use std::time::Duration;
 
 /// A barrier under the fingerprint of the call that follows. Nobody gets out of a barrier before all have got in, and whoever meets
@@ -99,15 +97,7 @@ impl Work for Active<'_> {
 impl Engine {
     /// From now on all ranks agree on every collective before any of its data moves. Blocks to connect.
     pub fn be_strict(&mut self, timeout: Duration) -> Result<()> {
-        let barrier = Call {
-            collective: Collective::Barrier,
-            dtype: DType::U8,
-            op: None,
-            counts: Counts::Even(1),
-            root: 0,
-            in_place: true,
-            algorithm: None,
-        };
+        let barrier = Call::barrier();
         let checked = Selector::choose(&self.context, barrier.problem(self.size, self.layout), 1, None)?;
         let lowered = lower::lower(&checked, self.rank, &barrier.counts, 1, true);
         let scratch = vec![0; lowered.scratch_bytes as usize];
