@@ -3,6 +3,7 @@
 //! Every collective comes in these forms: a blocking method on [`Communicator`], the same under [`Options`] through
 //! [`Communicator::with`], and a `start_` method that returns a [`Handle`], or in a [`Scope`] takes borrowed buffers.
 
+mod apart;
 mod call;
 mod collectives;
 mod create;

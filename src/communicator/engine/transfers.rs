@@ -242,14 +242,14 @@ impl Engine {
         waiting: &mut Waiting,
     ) -> Result<bool, (usize, Error)> {
         let failure = self.control.has_failed().then(|| self.failure());
-        let Engine { pipes, rank, sequence, links, control, patience, bell, descriptors, .. } = self;
+        let Engine { pipes, rank, sequence, links, control, patience, bell, apart, descriptors, .. } = self;
         let mut group = Group { pipes: &mut pipes.all, transfers, recorder: &control.recorder };
         let watch = Watch { rank: *rank, control, sequence: *sequence, failure };
         if group.step(watch, waiting, links)? {
             return Ok(true);
         }
         // An error shows again at the next poll, with the transfer that it belongs to.
-        let _ = waiting.rest(&mut group, links, patience, bell.as_ref(), descriptors);
+        let _ = waiting.rest(&mut group, links, patience, bell.as_ref(), apart, descriptors);
         Ok(false)
     }
 
