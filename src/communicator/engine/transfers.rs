@@ -182,8 +182,11 @@ impl Engine {
             return self.wait_for(&ticket);
         }
         self.number(transfers);
-        if let Err((index, error)) = self.open_pipes(transfers, timeout) {
-            return Err(self.end_transfers(transfers, index, error));
+        let opened = self.open_pipes(transfers, timeout);
+        match opened.and_then(|()| self.spin_for_transfers(transfers)) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err((index, error)) => return Err(self.end_transfers(transfers, index, error)),
         }
         let mut waiting = Waiting::new(timeout, &self.control);
         loop {
@@ -233,6 +236,22 @@ impl Engine {
         let hope = Hope { deadline: control.clock.now() + timeout + CONNECT_GRACE, hopeless: &hopeless };
         let names = transfers.iter().map(|one| link_to(one.message.peer));
         self.links.connect(names, &hope).map_err(|error| (error.peer().map_or(0, index_of), error))
+    }
+
+    /// Moves all transfers on for as long as a call spins; true when all are done. An error comes with the index of its transfer.
+    fn spin_for_transfers(&mut self, transfers: &mut [Transfer]) -> Result<bool, (usize, Error)> {
+        let Engine { pipes, links, control, patience, .. } = self;
+        let mut group = Group { pipes: &mut pipes.all, transfers, recorder: &control.recorder };
+        for _ in 0..patience.spins {
+            if group.advance(links)? {
+                return Ok(true);
+            }
+            if control.has_failed() {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        Ok(false)
     }
 
     /// Moves all transfers on, and rests if some are not done; true when all are. An error comes with the index of its transfer.
