@@ -75,8 +75,8 @@ impl Builder {
         self
     }
 
-    /// Whether prices rest on what rank 0 measures of its host, for a few milliseconds and once per process, as they do unless this
-    /// says no. Without, they rest on a table, and every run of a program makes the same choices, and so the same sums to the last bit,
+    /// Whether prices rest on what rank 0 measures of its host, once per process, as they do unless this says no. That takes some
+    /// 10 ms, and 30 ms beside much other work (measured on 2 busy cores of an AMD EPYC), for which the other ranks wait. Without, they rest on a table, and every run of a program makes the same choices, and so the same sums to the last bit,
     /// near sizes where the choice flips too. Rank 0's word counts for all.
     pub fn calibrate(mut self, calibrate: bool) -> Builder {
         self.settings.calibrate = Some(calibrate);
