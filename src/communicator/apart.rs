@@ -32,7 +32,11 @@ pub struct Apart {
 impl Apart {
     /// For a rank of a host with a processor for each of its ranks.
     pub fn new(seats: Seats) -> Apart {
-        Apart { watch: Some(Watch::new(seats)), ..Apart::default() }
+        Apart {
+            watch: Some(Watch::new(seats)),
+            #[cfg(test)]
+            moves: 0,
+        }
     }
 
     /// Gives the processor away for a moment, as a waiting rank does. Now and then it comes back on another one.
