@@ -15,7 +15,7 @@ use unisono::plan::chunk::Counts;
 use unisono::plan::counted;
 use unisono::plan::price::{Ports, price};
 use unisono::plan::simulate::trace::{self, Slice};
-use unisono::plan::simulate::{Leg, Simulated, Work, simulate};
+use unisono::plan::simulate::{self, Leg, Simulated, Work};
 use unisono::select::machine::{self, Machine};
 use unisono::select::{self, Context, Selector};
 use unisono::size;
@@ -54,6 +54,8 @@ pub struct Arguments {
 const MOST_SLICES: usize = 2_000_000;
 /// What is asked to be simulated may take longer to prove than a choice may.
 const MOST_PROOF_NS: f64 = 60e9;
+/// A simulation of more messages than this says beforehand how long it takes.
+const MESSAGES_UNTOLD: u64 = 3_000_000;
 /// Legs of the critical path that the text shows at each end.
 const LEGS_SHOWN: usize = 6;
 
@@ -138,9 +140,13 @@ impl Arguments {
             );
             return Err(Failure::new(BAD_ARGUMENTS, told));
         }
+        let failed = |error: simulate::Failed| Failure::new(FAILED, error.to_string());
+        let messages = simulate::messages(&checked, topology).map_err(failed)?;
+        if messages > MESSAGES_UNTOLD {
+            eprintln!("# {} messages to follow: about a million a second", messages);
+        }
         let wanted = self.trace.is_some().then_some(&mut slices);
-        let simulated = simulate(&checked, topology, &counts, element_bytes, wanted)
-            .map_err(|error| Failure::new(FAILED, error.to_string()))?;
+        let simulated = simulate::simulate(&checked, topology, &counts, element_bytes, wanted).map_err(failed)?;
         if let Some(path) = &self.trace {
             write_trace(path, &slices)?;
         }
