@@ -40,6 +40,16 @@ pub fn short_figure(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
+/// A number as somebody gave it, without three hundred zeros.
+pub fn given(value: f64) -> String {
+    match value.abs() {
+        magnitude if magnitude.is_finite() && magnitude != 0.0 && !(1e-4..1e9).contains(&magnitude) => {
+            format!("{value:e}")
+        }
+        _ => value.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +66,16 @@ mod tests {
         ] {
             assert_eq!(counted(count, noun), told);
         }
+    }
+
+    #[test]
+    fn numbers_are_told_as_they_were_given() {
+        for (value, told) in
+            [(400.0, "400"), (-1.5, "-1.5"), (1e300, "1e300"), (1e-300, "1e-300"), (0.0, "0"), (f64::INFINITY, "inf")]
+        {
+            assert_eq!(given(value), told);
+        }
+        assert_eq!(given(f64::NAN), "NaN");
     }
 
     #[test]

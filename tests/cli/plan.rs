@@ -252,6 +252,17 @@ fn what_cannot_be_asked_is_one_sentence() {
     plan(&["--on", "p5", "--bytes", "8", "--nccl-version", "2.29"]).expect_refusal(2, "--engine nccl only");
     plan(&["--on", "p5", "--bytes", "8", "--engine", "nccl", "--nccl-version", "1.0"]).expect_refusal(2, "older than");
     plan(&["--on", "host", "--bytes", "8", "--engine", "nccl"]).expect_refusal(2, "not known");
+    plan(&["--on", "p5", "--bytes", "8", "--no-nvls"]).expect_refusal(2, "--no-nvls: goes with --engine nccl only");
+    let rules = ["--on", "p5", "--bytes", "8", "--engine", "nccl", "--rules", "/nowhere/rules.csv"];
+    plan(&rules).expect_refusal(2, "--rules: NCCL follows rules of its own");
+    plan(&["--on", "p5", "--bytes", "-8"]).expect_refusal(2, "`-8` is not a size");
+    let nic = |gbps: &str, part: &str| {
+        plan(&["--on", "p5", "--units", "2", "--bytes", "8", "--nic-gbps-per-gpu", gbps]).expect_refusal(2, part);
+    };
+    nic("1e300", "a NIC can't carry 1e300 Gbps: give more than 0");
+    nic("1e-300", "a NIC can't carry 1e-300 Gbps: give more than 0");
+    let simulated = ["simulate", "all_reduce", "--on", "p5", "--bytes", "18446744073709551615"];
+    finish(unisono(&simulated)).expect_refusal(2, "no buffer of a rank is larger than 1024TiB; give at most that");
     let trace = ["simulate", "all_reduce", "--on", "p5", "--bytes", "8,16", "--trace", "x.json"];
     finish(unisono(&trace)).expect_refusal(2, "a trace is of one size");
 }

@@ -33,7 +33,7 @@ pub struct Machine {
 #[derive(clap::Args, Clone, Debug)]
 pub struct Bytes {
     /// How many bytes, as nccl-tests counts them; several with commas. A barrier needs none
-    #[arg(long, value_name = "B[,B...]", value_delimiter = ',', value_parser = size::parse)]
+    #[arg(long, value_name = "B[,B...]", value_delimiter = ',', value_parser = size::parse, allow_negative_numbers = true)]
     bytes: Vec<u64>,
 
     /// i8, u8, i32, u32, i64, u64, f16, bf16, f32, f64, fp8-e4m3 or fp8-e5m2

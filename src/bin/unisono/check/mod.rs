@@ -5,7 +5,7 @@ mod progress;
 mod proof;
 mod write;
 
-use crate::arguments::ranks;
+use crate::arguments::{ranks, whole};
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure, tell};
 use crate::output::Output;
 use progress::Progress;
@@ -35,7 +35,7 @@ pub struct Arguments {
     file: Option<PathBuf>,
 
     /// How many ranks: one number, or all from A to B
-    #[arg(long, value_name = "N|A..=B", default_value = "1..=17", value_parser = rank_range)]
+    #[arg(long, value_name = "N|A..=B", default_value = "1..=17", value_parser = rank_range, allow_negative_numbers = true)]
     ranks: RangeInclusive<usize>,
 
     /// This collective only
@@ -52,15 +52,15 @@ pub struct Arguments {
     write: Option<Target>,
 
     /// The root of the plan to write
-    #[arg(long, value_name = "RANK", default_value_t = 0, requires = "write")]
+    #[arg(long, value_name = "RANK", default_value_t = 0, requires = "write", value_parser = whole::<usize>, allow_negative_numbers = true)]
     root: usize,
 
     /// Into how many tiles the plan to write cuts its blocks
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "write", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "write", value_parser = tiles, allow_negative_numbers = true)]
     tiles: u32,
 
     /// The bytes of the collective in Chakra traces, as nccl-tests counts them
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", requires = "write", value_parser = size::parse)]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", requires = "write", value_parser = size::parse, allow_negative_numbers = true)]
     bytes: u64,
 
     /// One JSON object for each algorithm, collective and number of ranks, instead of the table
@@ -165,6 +165,13 @@ impl Arguments {
             _ => "no algorithm fits so many ranks".to_owned(),
         };
         Failure::new(BAD_ARGUMENTS, format!("{told}: change --algorithm, --collective or --ranks, or leave them out"))
+    }
+}
+
+fn tiles(text: &str) -> Result<u32, String> {
+    match whole(text)? {
+        0 => Err("a plan has at least 1 tile".to_owned()),
+        tiles => Ok(tiles),
     }
 }
 

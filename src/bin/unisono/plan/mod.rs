@@ -72,8 +72,8 @@ impl Arguments {
         let sizes = self.question.sizes()?;
         let topology = self.question.machine.topology()?;
         let machine = Machine::new(&topology);
-        let rules = self.rules.as_deref().map(read_rules).transpose()?;
         let settings = self.settings()?;
+        let rules = self.rules.as_deref().map(read_rules).transpose()?;
         let host = self.question.machine.host()?;
         let host = host
             .filter(|_| self.engine == Engine::Unisono)
@@ -106,6 +106,13 @@ impl Arguments {
     }
 
     fn settings(&self) -> Result<nccl::Settings, Failure> {
+        let of_nccl_only =
+            (self.no_nvls && self.engine != Engine::Nccl).then_some("--no-nvls: goes with --engine nccl only");
+        let of_ours_only = (self.rules.is_some() && self.engine == Engine::Nccl)
+            .then_some("--rules: NCCL follows rules of its own; leave it out, or ask engine unisono");
+        if let Some(told) = of_nccl_only.or(of_ours_only) {
+            return Err(Failure::new(BAD_ARGUMENTS, told));
+        }
         let refused = |error: &dyn std::fmt::Display| Failure::new(BAD_ARGUMENTS, format!("--nccl-version: {error}"));
         let version = match &self.nccl_version {
             Some(_) if self.engine != Engine::Nccl => {

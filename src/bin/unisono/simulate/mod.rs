@@ -50,6 +50,8 @@ pub struct Arguments {
     json: bool,
 }
 
+/// Far more than any memory, and little enough to add up places in it.
+const MOST_BYTES: u64 = 1 << 50;
 /// A trace with more slices than this can't be looked at.
 const MOST_SLICES: usize = 2_000_000;
 /// What is asked to be simulated may take longer to prove than a choice may.
@@ -98,6 +100,11 @@ impl Arguments {
         let why = "what is simulated is one of our plans, its ranks domain by domain; choose it by --algorithm or --plan, or ask plan";
         self.of_plan.refuse(why)?;
         let sizes = self.question.sizes()?;
+        if let Some(bytes) = sizes.iter().find(|bytes| **bytes > MOST_BYTES) {
+            let (bytes, most) = (size::format(*bytes), size::format(MOST_BYTES));
+            let told = format!("--bytes {bytes}: no buffer of a rank is larger than {most}; give at most that");
+            return Err(Failure::new(BAD_ARGUMENTS, told));
+        }
         if self.trace.is_some() && sizes.len() > 1 {
             return Err(Failure::new(BAD_ARGUMENTS, "--trace: a trace is of one size; give --bytes one number"));
         }
