@@ -15,7 +15,7 @@
 
 use super::Algorithm;
 use super::chains::{Load, crosses, ends, in_tree};
-use super::write::{ahead, chunks_of, each_tile, from_root, plan, promise, serves};
+use super::write::{ahead, broadcast_or_reduce, chunks_of, each_tile, from_root, promise, serves};
 use crate::plan::build::{copy, peer, reduce, striding};
 use crate::plan::{Buffer, Operand, Order, Plan, Problem, Program, Promise, Reduction, Stage};
 use crate::types::{Collective, Rank};
@@ -33,11 +33,7 @@ impl Algorithm for BinaryTree {
         true
     }
     fn plan(&self, problem: &Problem) -> Plan {
-        plan(self, problem, 1, |problem, rank| match problem.collective {
-            Collective::Broadcast => broadcast(problem, rank),
-            Collective::Reduce => to_root(problem, rank),
-            other => unreachable!("binary_tree does not fit {other}"),
-        })
+        broadcast_or_reduce(self, problem, broadcast, to_root)
     }
     fn promise(&self, problem: &Problem) -> Promise {
         let (hops, below) = (depth(problem.ranks - 1), (problem.ranks - 1).min(2));

@@ -12,7 +12,7 @@
 
 use super::Algorithm;
 use super::chains::{Chain as Row, Load, crosses};
-use super::write::{ahead, behind, chunks_of, each_tile, from_root, plan, promise, serves};
+use super::write::{ahead, behind, broadcast_or_reduce, chunks_of, each_tile, from_root, promise, serves};
 use crate::plan::build::{copy, peer, reduce, striding};
 use crate::plan::{Buffer, Order, Plan, Problem, Program, Promise, Reduction, Stage};
 use crate::types::{Collective, Rank};
@@ -30,11 +30,7 @@ impl Algorithm for Chain {
         true
     }
     fn plan(&self, problem: &Problem) -> Plan {
-        plan(self, problem, 1, |problem, rank| match problem.collective {
-            Collective::Broadcast => broadcast(problem, rank),
-            Collective::Reduce => to_root(problem, rank),
-            other => unreachable!("chain does not fit {other}"),
-        })
+        broadcast_or_reduce(self, problem, broadcast, to_root)
     }
     fn promise(&self, problem: &Problem) -> Promise {
         promise(problem, problem.ranks - 1, 1, 1)

@@ -51,6 +51,21 @@ pub(super) fn plan(
     })
 }
 
+/// A plan in one block for all: a broadcast by the one writer, a reduce by the other.
+pub(super) fn broadcast_or_reduce(
+    algorithm: &dyn Algorithm,
+    problem: &Problem,
+    broadcast: fn(&Problem, Rank) -> Program,
+    to_root: fn(&Problem, Rank) -> Program,
+) -> Plan {
+    let program = match problem.collective {
+        Collective::Broadcast => broadcast,
+        Collective::Reduce => to_root,
+        other => unreachable!("{} does not fit {other}", algorithm.name()),
+    };
+    plan(algorithm, problem, 1, program)
+}
+
 /// One rank has but to move its input to its output; a reduction still ends in a `Final`, for the sake of a
 /// pre-multiplier.
 fn alone(problem: &Problem, blocks: u32) -> Program {

@@ -31,6 +31,20 @@ pub struct Gpu {
     pub memory_bytes_per_s: f64,
 }
 
+impl Gpu {
+    /// The model of a host's processors, which stand where other machines have GPUs.
+    pub const CORE: &str = "core";
+
+    /// What one is called: "GPU", or "core" where the machine is a host.
+    pub fn noun(&self) -> &'static str {
+        if self.is_core() { "core" } else { "GPU" }
+    }
+
+    pub fn is_core(&self) -> bool {
+        self.model == Gpu::CORE
+    }
+}
+
 /// What well-tuned kernels reach of the rates by the data sheet: shares between 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reached {

@@ -99,6 +99,9 @@ impl Sum {
     }
 }
 
+/// One byte per second: less is no link.
+const LEAST_GBPS: f64 = 8e-9;
+
 /// Gbps in bytes per second.
 fn bytes_per_s(gbps: f64) -> f64 {
     gbps * 1e9 / 8.0
@@ -120,7 +123,9 @@ impl Design {
         }
         let nic = match request.nic_gbps_per_gpu {
             None => self.nics.gbps_per_gpu.clone(),
-            Some(gbps) if gbps > 0.0 && gbps <= 1e6 => Quantity::new(gbps, Origin::Given, "asked for with the machine"),
+            Some(gbps) if (LEAST_GBPS..=1e6).contains(&gbps) => {
+                Quantity::new(gbps, Origin::Given, "asked for with the machine")
+            }
             Some(gbps) => return Err(Refused::NicRate { gbps }),
         };
         let outline = self.outline(gpus, nic.value);

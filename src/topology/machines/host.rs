@@ -51,7 +51,7 @@ pub fn host(constants: &Constants, ranks: usize, work: Option<(Collective, u64)>
     Topology {
         name: HOST.to_owned(),
         // A copy reads and writes.
-        gpu: Gpu { model: "core".to_owned(), memory_bytes_per_s: 2e9 / copy_ns_per_byte },
+        gpu: Gpu { model: Gpu::CORE.to_owned(), memory_bytes_per_s: 2e9 / copy_ns_per_byte },
         kinds: vec![outline.unit().expect("a star is sound")],
         runs: vec![Run { kind: 0, count: 1 }],
         network: Network { name: "none".to_owned(), latency_ns: 0.0, unit_bytes_per_s: None },
