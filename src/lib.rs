@@ -48,6 +48,7 @@
 //! | `control` | who entered which call, who is gone, the first failure |
 //! | `communicator` | the public face, re-exported here |
 
+mod affinity;
 pub mod algorithm;
 pub mod bootstrap;
 mod calibrate;
@@ -69,6 +70,7 @@ pub mod size;
 pub mod topology;
 mod transport;
 pub mod types;
+pub mod words;
 
 pub use communicator::{
     AbortHandle, Builder, Communicator, DEFAULT_TIMEOUT, Group, Handle, Options, Progress, Scope, ScopedHandle,
