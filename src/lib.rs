@@ -70,6 +70,7 @@ pub mod size;
 pub mod topology;
 mod transport;
 pub mod types;
+pub mod words;
 
 pub use communicator::{
     AbortHandle, Builder, Communicator, DEFAULT_TIMEOUT, Group, Handle, Options, Progress, Scope, ScopedHandle,

@@ -14,8 +14,8 @@
 //! Source: folklore.
 
 use super::Algorithm;
-use super::chains::{crosses, ends, in_tree};
-use super::write::{ahead, chunks_of, each_tile, from_root, plan, promise, serves};
+use super::chains::{Load, crosses, ends, in_tree};
+use super::write::{ahead, broadcast_or_reduce, chunks_of, each_tile, from_root, promise, serves};
 use crate::plan::build::{copy, peer, reduce, striding};
 use crate::plan::{Buffer, Operand, Order, Plan, Problem, Program, Promise, Reduction, Stage};
 use crate::types::{Collective, Rank};
@@ -33,11 +33,7 @@ impl Algorithm for BinaryTree {
         true
     }
     fn plan(&self, problem: &Problem) -> Plan {
-        plan(self, problem, 1, |problem, rank| match problem.collective {
-            Collective::Broadcast => broadcast(problem, rank),
-            Collective::Reduce => to_root(problem, rank),
-            other => unreachable!("binary_tree does not fit {other}"),
-        })
+        broadcast_or_reduce(self, problem, broadcast, to_root)
     }
     fn promise(&self, problem: &Problem) -> Promise {
         let (hops, below) = (depth(problem.ranks - 1), (problem.ranks - 1).min(2));
@@ -52,12 +48,12 @@ impl Algorithm for BinaryTree {
         };
         let ways = in_tree(problem, |rank| {
             let parent = parent(problem, rank)?;
-            Some((parent, beside(parent, crosses(problem, parent, rank))))
+            Some((parent, Load::each(beside(parent, crosses(problem, parent, rank)))))
         });
         let tiles = u64::from(problem.tiles);
         let most = |crossing: bool| ends(problem).map(|rank| beside(rank, crossing)).max().unwrap_or(0) * tiles;
-        let Promise { chunks_sent: messages, chunks_received: local_chunks, .. } = self.promise(problem);
-        let stage = Stage { messages, local_chunks, ..Stage::default() };
+        let local_chunks = self.promise(problem).chunks_received;
+        let stage = Stage { local_chunks, ..Stage::default() };
         ways.pipelined([most(false), most(true)], problem.tiles, stage)
     }
     fn order(&self, problem: &Problem, _chunk: u32) -> Order {

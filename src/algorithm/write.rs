@@ -51,6 +51,21 @@ pub(super) fn plan(
     })
 }
 
+/// A plan in one block for all: a broadcast by the one writer, a reduce by the other.
+pub(super) fn broadcast_or_reduce(
+    algorithm: &dyn Algorithm,
+    problem: &Problem,
+    broadcast: fn(&Problem, Rank) -> Program,
+    to_root: fn(&Problem, Rank) -> Program,
+) -> Plan {
+    let program = match problem.collective {
+        Collective::Broadcast => broadcast,
+        Collective::Reduce => to_root,
+        other => unreachable!("{} does not fit {other}", algorithm.name()),
+    };
+    plan(algorithm, problem, 1, program)
+}
+
 /// One rank has but to move its input to its output; a reduction still ends in a `Final`, for the sake of a
 /// pre-multiplier.
 fn alone(problem: &Problem, blocks: u32) -> Program {
@@ -89,8 +104,10 @@ pub(super) fn direct_stages(problem: &Problem, hops: usize) -> Vec<Stage> {
         chunks_out: (largest as u64 - 1) * tiles,
         chunks_in: (largest as u64 - 1) * tiles,
         crossing_chunks: (ranks - smallest) as u64 * tiles,
+        messages_out: largest as u64 - 1,
+        messages_in: largest as u64 - 1,
+        crossing_messages: (ranks - smallest) as u64,
         local_chunks: (ranks as u64 - 1) * tiles,
-        messages: ranks as u64 - 1,
         ..Stage::default()
     };
     if ranks == 1 { Vec::new() } else { vec![stage; hops] }

@@ -6,10 +6,11 @@ use crate::plan::Problem;
 use crate::plan::check::Checked;
 use crate::plan::check::compose::{Way, looked_at};
 use crate::plan::check::rotation::seen;
-use crate::topology::bound::BoundAt;
-use crate::topology::machines::HOST;
+use crate::topology::bound::{self, BoundAt};
+use crate::topology::machines::{self, HOST};
 use crate::topology::quantity::Constant;
 use crate::types::Collective;
+use crate::words::counted;
 use serde::Serialize;
 
 mod text;
@@ -23,7 +24,7 @@ pub struct Report {
     pub collective: &'static str,
     /// By the convention of nccl-tests.
     pub bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// None of a barrier, which has no elements, and of a job that tells of its choice: it holds for all types of that size.
     pub dtype: Option<&'static str>,
     pub engine: &'static str,
     pub chosen: String,
@@ -35,7 +36,8 @@ pub struct Report {
     pub bottleneck: String,
     pub planning_ms: Option<f64>,
     pub runner_up: Option<String>,
-    /// How much longer the runner-up takes, as a share of the choice's time.
+    /// How much longer the runner-up takes, as a share of the choice's time; None where there is no runner-up, or the choice takes no
+    /// time.
     pub margin: Option<f64>,
     /// How the chosen plan was proved; None for plans that are not ours.
     pub proof: Option<String>,
@@ -100,13 +102,16 @@ impl From<Candidate> for Offered {
 
 impl Report {
     /// A report with the choice and who comes next; the rest is to be filled in. None if the first candidate has no price.
-    pub fn of_candidates(candidates: Vec<Offered>, engine: &'static str) -> Option<Report> {
+    ///
+    /// Where one rank is alone every plan is the same copy, so that none comes next.
+    pub fn of_candidates(candidates: Vec<Offered>, engine: &'static str, ranks: usize) -> Option<Report> {
         let chosen = candidates.first()?;
         let time_us = chosen.time_us?;
-        let second = candidates[1..].iter().find(|one| one.time_us.is_some() && one.rejected.is_none());
+        let comes_next = |one: &&Offered| ranks > 1 && one.time_us.is_some() && one.rejected.is_none();
+        let second = candidates[1..].iter().find(comes_next);
         Some(Report {
             machine: String::new(),
-            ranks: 0,
+            ranks,
             domains: 1,
             collective: "",
             bytes: 0,
@@ -120,7 +125,7 @@ impl Report {
             bottleneck: String::new(),
             planning_ms: None,
             runner_up: second.map(|one| one.name.clone()),
-            margin: second.and_then(|one| Some(one.time_us? / time_us - 1.0)),
+            margin: second.and_then(|one| Some(one.time_us? / time_us - 1.0)).filter(|margin| margin.is_finite()),
             proof: None,
             placement: None,
             advice: None,
@@ -148,17 +153,16 @@ impl Report {
             _ => chooser.flips(problem, &|bytes| context.ruled(&problem, bytes))?,
         };
         let candidates = answer.candidates.into_iter().map(Offered::from).collect();
-        let report = Report::of_candidates(candidates, "unisono").expect("what is settled has a price");
-        let bound = context.bound(&problem, bytes);
+        let report = Report::of_candidates(candidates, "unisono", problem.ranks).expect("what is settled has a price");
+        let bound = context.bound(&problem, bytes).or_else(|| alone(context, &problem, bytes));
         Ok(Report {
             machine: HOST.to_owned(),
-            ranks: problem.ranks,
             domains: problem.layout.domains(problem.ranks),
             collective: called.name(),
             bytes,
             bottleneck,
             lower_bound_us: bound.as_ref().map(|bound| bound.seconds() * 1e6),
-            bound_is_tight: bound.as_ref().map(|bound| reaches(bound, report.time_us)),
+            bound_is_tight: bound.as_ref().map(|bound| bound.tight || reached_by(bound, &report.candidates).is_some()),
             bound_cut: bound.map(|bound| bound.cut),
             flips: flips.into_iter().map(|(from_bytes, chosen)| Flip { from_bytes, chosen }).collect(),
             constants: context.constants.with_sources(bytes),
@@ -171,6 +175,7 @@ impl Report {
         let facts = checked.facts();
         let plan = checked.plan();
         let of_ranks = |count: usize| match plan.problem.ranks {
+            1 => "the only rank".to_owned(),
             ranks if count == ranks => "all ranks".to_owned(),
             ranks => format!("{count} of {ranks} ranks"),
         };
@@ -184,7 +189,9 @@ impl Report {
             }
             Way::ByRotation => format!("proved from one rank; {} compared with it", of_ranks(seen(plan).len())),
         };
-        let proof = format!("{} hops, {} moves of all ranks, {how}", facts.hops, facts.moves);
+        let (hops, moves) = (counted(facts.hops, "hop"), counted(facts.moves, "move"));
+        let of = of_ranks(plan.problem.ranks);
+        let proof = format!("{hops}, {moves} of {of}, {how}");
         Report { proof: Some(proof), ..self }
     }
 
@@ -194,7 +201,19 @@ impl Report {
     }
 }
 
-/// Whether a bound can be reached: what reaches it shows that.
-pub fn reaches(bound: &BoundAt, time_us: f64) -> bool {
-    bound.tight || time_us <= bound.seconds() * 1e6 * (1.0 + 1e-6)
+/// The bound of a rank that is alone.
+fn alone(context: &Context, problem: &Problem, bytes: u64) -> Option<BoundAt> {
+    if problem.ranks != 1 {
+        return None;
+    }
+    let topology = machines::host(&context.constants, 1, None);
+    Some(bound::bound(&topology, super::called(problem)).ok()?.at(bytes))
+}
+
+/// The cheapest candidate, if it takes no longer than a bound: then the bound can be reached.
+pub fn reached_by<'a>(bound: &BoundAt, candidates: &'a [Offered]) -> Option<&'a Offered> {
+    let limit_us = bound.seconds() * 1e6 * (1.0 + 1e-6);
+    let priced = candidates.iter().filter_map(|one| Some((one, one.time_us?)));
+    let (cheapest, time_us) = priced.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
+    (time_us <= limit_us).then_some(cheapest)
 }

@@ -1,11 +1,14 @@
 //! A unit's links in words, like ones in one line.
 
+use super::fabric::Gpu;
 use super::unit::{LinkClass, NodeKind, Unit};
 use std::collections::BTreeMap;
 
-const fn noun(kind: NodeKind) -> &'static str {
+/// Cores of a host meet in its memory.
+fn noun(kind: NodeKind, gpu: &Gpu) -> &'static str {
     match kind {
-        NodeKind::Gpu => "GPU",
+        NodeKind::Gpu => gpu.noun(),
+        NodeKind::Switch { .. } if gpu.is_core() => "memory",
         NodeKind::Switch { reduces: true } => "switch that adds up",
         NodeKind::Switch { reduces: false } => "switch",
         NodeKind::Nic => "NIC",
@@ -28,12 +31,12 @@ fn trimmed(value: f64, digits: usize) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// What links and limits a unit has: what they join, how many, how fast. Two directions that are alike are one line.
-pub fn links(unit: &Unit) -> Vec<String> {
+/// What links and limits a unit of such GPUs has: what they join, how many, how fast. Two directions that are alike are one line.
+pub fn links(unit: &Unit, gpu: &Gpu) -> Vec<String> {
     type Key = (LinkClass, &'static str, &'static str, u64, u64);
     let mut alike: BTreeMap<Key, usize> = BTreeMap::new();
     for link in &unit.links {
-        let [from, to] = [link.from, link.to].map(|node| noun(unit.nodes[node].kind));
+        let [from, to] = [link.from, link.to].map(|node| noun(unit.nodes[node].kind, gpu));
         *alike.entry((link.class, from, to, link.bytes_per_s.to_bits(), link.latency_ns.to_bits())).or_default() += 1;
     }
     let mut lines = Vec::new();
@@ -50,8 +53,9 @@ pub fn links(unit: &Unit) -> Vec<String> {
             latency_ns => format!(", {}", us(latency_ns)),
         };
         let each = if both_ways { " each way" } else { "" };
-        // A NIC at an end says it.
-        let class = if class == LinkClass::Nic { String::new() } else { format!("{}, ", class.name()) };
+        // A NIC at an end says it, and so does the memory of a host.
+        let is_said = class == LinkClass::Nic || gpu.is_core();
+        let class = if is_said { String::new() } else { format!("{}, ", class.name()) };
         lines.push(format!("{count} x {class}{from} {arrow} {to}: {rate}{each}{latency}"));
     }
     let mut shared: BTreeMap<(u64, usize), usize> = BTreeMap::new();

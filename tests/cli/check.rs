@@ -56,6 +56,15 @@ fn what_cannot_be_asked_is_one_sentence() {
     finish(unisono(&["check", "--collective", "all_redcue"])).expect_refusal(2, "did you mean `all_reduce`?");
     finish(unisono(&["check", "--ranks", "5..=3"])).expect_refusal(2, "the smaller number first");
     finish(unisono(&["check", "--ranks", "many"])).expect_refusal(2, "1..=17");
+    finish(unisono(&["check", "--ranks", "-1"])).expect_refusal(2, "`-1` is not a number of ranks");
+    for (option, value, part) in [
+        ("--root", "-1", "--root <RANK>: `-1` is not a whole number"),
+        ("--tiles", "0", "--tiles <N>: a plan has at least 1 tile"),
+        ("--tiles", "4294967296", "--tiles <N>: `4294967296` is not a whole number of 0 or more that fits"),
+        ("--bytes", "-1", "--bytes <SIZE>: `-1` is not a size"),
+    ] {
+        finish(unisono(&["check", "--write", "x.xml", option, value])).expect_refusal(2, part);
+    }
     let unfit = &["check", "--algorithm", "two_shot", "--collective", "broadcast"];
     finish(unisono(unfit)).expect_refusal(2, "two_shot does not fit broadcast: it ");
 }
@@ -76,10 +85,12 @@ fn a_plan_that_cannot_be_proved_is_status_1() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_panic() {
-    let (reader, writer) = std::io::pipe().expect("a pipe");
-    drop(reader);
-    let mut child = unisono(&["check"]).stdout(writer).stderr(Stdio::piped()).spawn().expect("the binary starts");
-    let mut stderr = String::new();
-    child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("UTF-8");
-    assert_eq!((child.wait().expect("it ends").code(), stderr.as_str()), (Some(128 + 13), ""));
+    for arguments in [&["check"][..], &["bench", "all_reduce", "--ranks", "2", "--max", "64"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut child = unisono(arguments).stdout(writer).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let mut stderr = String::new();
+        child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("UTF-8");
+        assert_eq!((child.wait().expect("it ends").code(), stderr.as_str()), (Some(128 + 13), ""), "{arguments:?}");
+    }
 }

@@ -32,7 +32,7 @@ fn a_written_file_is_proved_and_says_what_it_is() {
     let file = folder("written").join("ring.xml");
     let done = ring(&file);
     done.expect_status(0);
-    done.expect(done.stdout.contains("at most 1 thread blocks a GPU, 7 steps a block"), "what was written");
+    done.expect(done.stdout.contains("at most 1 thread block a GPU, 7 steps a block"), "what was written");
     let path = file.to_str().expect("UTF-8");
     let told = check(&[path]);
     told.expect_status(0);
@@ -99,12 +99,54 @@ fn a_wrong_file_is_status_1_and_names_the_line() {
     fs::write(&file, "plan x").unwrap();
     check(&[path]).expect_refusal(1, "line 1, column 7: unknown collective");
     fs::write(&file, [0xff, 0xfe]).unwrap();
-    check(&[path]).expect_refusal(1, "it is not UTF-8");
+    check(&[path]).expect_refusal(2, "is no plan: it is not UTF-8 text; give MSCCL XML or a plan as text");
     check(&["no such file.xml"]).expect_refusal(2, "cannot read no such file.xml: ");
     // A file that was not proved is not written as another.
-    let other = file.with_extension("plan");
+    fs::write(&file, "plan x").unwrap();
+    let [other, traces] = ["plan", "traces"].map(|ending| file.with_extension(ending));
     check(&[path, "--write", other.to_str().unwrap()]).expect_status(1);
-    assert!(!other.exists());
+    check(&[path, "--write", &format!("{}/", traces.display())]).expect_status(1);
+    assert!(!other.exists() && !traces.exists());
+}
+
+#[test]
+fn what_is_no_plan_at_all_is_a_bad_argument() {
+    let folder = folder("no_plan");
+    for (name, holds, why) in [
+        ("empty", &b""[..], "it is empty"),
+        ("blank", b" \n\t\n", "it is empty"),
+        ("binary", b"\x7fELF\x02\xff\xfe", "it is not UTF-8 text"),
+    ] {
+        let file = folder.join(name);
+        fs::write(&file, holds).unwrap();
+        check(&[file.to_str().unwrap(), "--json"]).expect_refusal(2, &format!("{name} is no plan: {why}; give MSCCL"));
+    }
+    check(&["/dev/null"]).expect_refusal(2, "/dev/null is no plan: it is empty; give");
+    check(&[folder.to_str().unwrap()]).expect_refusal(2, "is no plan: it is a folder; give");
+    let simulated = ["simulate", "all_reduce", "--on", "p5", "--bytes", "8", "--plan"];
+    finish(unisono(&[&simulated[..], &["/dev/null"]].concat())).expect_refusal(2, "it is empty");
+}
+
+/// Each of these works for minutes, and is refused before.
+#[test]
+fn where_nothing_can_be_written_no_work_is_done() {
+    let file = folder("unwritable").join("file");
+    fs::write(&file, "").unwrap();
+    let below = format!("{}/x", file.display());
+    let ring = ["check", "--algorithm", "ring", "--collective", "all_reduce", "--ranks", "4096", "--write"];
+    let trace = ["simulate", "all_to_all", "--on", "p5", "--units", "64", "--bytes", "1GiB", "--trace"];
+    let refuse = |command: &[&str], path: &str, part: &str| {
+        let started = std::time::Instant::now();
+        let done = finish(unisono(&[command, &[path]].concat()));
+        done.expect_refusal(2, part);
+        done.expect(done.stdout.is_empty() && started.elapsed().as_secs() < 5, "nothing was done");
+    };
+    refuse(&ring, "/nowhere/ring.xml", "--write: cannot write /nowhere/ring.xml: there is no folder /nowhere; make it");
+    refuse(&ring, &format!("{below}.xml"), "is no folder; name another");
+    refuse(&ring, &format!("{below}/"), "--write: cannot make the folder");
+    refuse(&trace, "/nowhere/trace.json", "--trace: cannot write /nowhere/trace.json: there is no folder /nowhere");
+    refuse(&trace, env!("CARGO_TARGET_TMPDIR"), "it is a folder; name a file in it");
+    finish(unisono(&["launch", "-n", "1", "--output", "", "true"])).expect_refusal(2, "--output");
 }
 
 /// Right with as many messages under way as there are, wrong with those that connections hold.
@@ -203,6 +245,6 @@ fn what_cannot_be_written_is_one_sentence() {
     one(&["--algorithm", "dissemination", "--ranks", "4", "--write", "x.xml"], 2, "MSCCL XML has no barrier");
     let broadcast = ["--algorithm", "binomial", "--collective", "broadcast", "--ranks", "4"];
     one(&[&broadcast[..], &["--root", "4", "--write", "x.xml"]].concat(), 2, "needs a root below 4 ranks");
-    one(&[&ring[..], &["--ranks", "4", "--write", "/nowhere/x.xml"]].concat(), 1, "cannot write /nowhere/x.xml");
+    one(&[&ring[..], &["--ranks", "4", "--write", "/nowhere/x.xml"]].concat(), 2, "cannot write /nowhere/x.xml");
     one(&[&ring[..], &["--ranks", "4", "--bytes", "3", "--write", "x.et"]].concat(), 2, "3 bytes are less than");
 }

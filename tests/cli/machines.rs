@@ -96,7 +96,38 @@ fn a_machine_is_drawn() {
     let drawn = fs::read_to_string(picture.path()).expect("a picture");
     assert!(drawn.starts_with("<svg") && drawn.contains("6,944 x u-p6e-gb200x72") && drawn.contains("28.8 Tbps"));
     finish(unisono(&["topology", "--on", "p5", "--svg", "/nowhere/x.svg"]))
-        .expect_refusal(1, "can't write /nowhere/x.svg");
+        .expect_refusal(2, "--svg: cannot write /nowhere/x.svg: there is no folder /nowhere; make it");
+}
+
+/// A host has cores and memory, whatever other machines have.
+#[test]
+fn a_host_has_no_gpus() {
+    let picture = Scratch::new("host.svg", "");
+    for arguments in [
+        &["topology", "--on", "host", "--gpus-per-unit", "2", "--svg", picture.path()][..],
+        &["bound", "barrier", "--on", "host", "--gpus-per-unit", "2"],
+        &["bound", "all_reduce", "--on", "host", "--gpus-per-unit", "1", "--bytes", "8"],
+        &["simulate", "all_reduce", "--on", "host", "--gpus-per-unit", "2", "--bytes", "8"],
+    ] {
+        let done = finish(unisono(arguments));
+        done.expect_status(0);
+        let speaks_of_others =
+            ["GPU", "NVLink", "switch,", "TB/s", "0.0 "].iter().any(|word| done.stdout.contains(word));
+        done.expect(!speaks_of_others, "a host's own words");
+        done.expect(longest_fraction(&done.stdout) <= 3, "rounded figures");
+    }
+    let drawn = fs::read_to_string(picture.path()).expect("a picture");
+    assert!(drawn.contains(">2 cores in 1 unit") && drawn.contains(">memory<") && !drawn.contains("GPU"), "{drawn}");
+    let done = finish(unisono(&["topology", "--on", "host", "--gpus-per-unit", "2"]));
+    done.expect(done.stdout.contains("\n  2 x core <-> memory: "), "its links");
+    let one = finish(unisono(&["topology", "--on", "p5", "--gpus-per-unit", "1"]));
+    one.expect(one.stdout.contains("1 GPU in 1 domain, 450 GB/s of NVLink and 400 Gbps of network, each"), "its rates");
+}
+
+/// Digits after a decimal point.
+fn longest_fraction(text: &str) -> usize {
+    let fractions = text.split('.').skip(1).map(|rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+    fractions.max().unwrap_or(0)
 }
 
 #[test]

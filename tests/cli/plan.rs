@@ -19,7 +19,10 @@ const CONTRACT: [&str; 13] = [
 ];
 
 fn json(arguments: &[&str]) -> Vec<serde_json::Value> {
-    let done = finish(unisono(&[arguments, &["--json"]].concat()));
+    let mut command = unisono(&[arguments, &["--json"]].concat());
+    // Of a table instead of a measurement, so that two commands see the same host.
+    command.env("UNISONO_CALIBRATE", "0");
+    let done = finish(command);
     done.expect_status(0);
     done.expect(done.stderr.is_empty(), "nothing went wrong");
     done.stdout.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
@@ -158,6 +161,77 @@ fn ranks_may_alternate_between_domains() {
 }
 
 #[test]
+fn a_barrier_has_no_bytes_and_no_bandwidth() {
+    let ask = |command: &str, machine: &str, bytes: &[&str]| {
+        json(&[&[command, "barrier", "--on", machine, "--gpus-per-unit", "4"], bytes].concat()).remove(0)
+    };
+    for machine in ["host", "p5", "gb200-nvl72"] {
+        let rows = ["plan", "bound", "simulate"].map(|command| ask(command, machine, &[]));
+        let asked = ["plan", "bound", "simulate"].map(|command| ask(command, machine, &["--bytes", "1GiB"]));
+        for (row, asked) in rows.iter().zip(&asked) {
+            assert_eq!((&row["bytes"], &asked["bytes"]), (&0.into(), &(1u64 << 30).into()), "as asked: {asked}");
+            assert!(row["dtype"].is_null() && asked["dtype"].is_null(), "{row}");
+        }
+        let [plan, bound, simulated] = &rows;
+        assert_eq!(plan["bound_is_tight"], bound["tight"], "{plan} {bound}");
+        assert_eq!(plan["lower_bound_us"], bound["bound_us"]);
+        assert_eq!(plan["candidates"][0]["bandwidth_us"], 0.0);
+        for key in ["algorithm_bandwidth_gb_per_s", "bus_bandwidth_gb_per_s"] {
+            assert!(bound[key].is_null() && asked[1][key].is_null(), "{key} of {}", asked[1]);
+        }
+        let (times, of_bytes) = (number(simulated, "time_us"), number(&asked[2], "time_us"));
+        assert!(times == of_bytes && number(plan, "time_us") == number(&asked[0], "time_us"), "{machine}");
+    }
+    let told = finish(unisono(&["plan", "barrier", "--on", "p5"]));
+    told.expect(told.stdout.starts_with("# barrier on p5: 8 ranks") && !told.stdout.contains("GB/s\n"), "no size");
+    finish(unisono(&["plan", "all_reduce", "--on", "p5"]))
+        .expect_refusal(2, "--bytes <B[,B...]>: all_reduce is of a size");
+}
+
+/// Whether a bound can be reached does not depend on who is asked.
+#[test]
+fn a_bound_is_as_tight_for_bound_as_for_plan() {
+    for machine in ["host", "p5", "dgx-h100"] {
+        for collective in ["all_reduce", "all_gather", "broadcast", "all_to_all"] {
+            let asked = |command: &str| json(&[command, collective, "--on", machine, "--bytes", "8,64KiB,256MiB"]);
+            for (plan, bound) in asked("plan").iter().zip(asked("bound")) {
+                assert_eq!(plan["bound_is_tight"], bound["tight"], "{machine}: {collective} of {}", plan["bytes"]);
+            }
+        }
+    }
+}
+
+/// Among one rank there is nothing to choose, and no rate.
+#[test]
+fn one_rank_has_no_runner_up() {
+    for machine in ["host", "p5"] {
+        let asked = ["plan", "all_reduce", "--on", machine, "--gpus-per-unit", "1", "--bytes", "8"];
+        let row = json(&asked).remove(0);
+        assert!(row["margin"].is_null() && row["runner_up"].is_null(), "{row}");
+        assert_eq!((&row["lower_bound_us"], &row["bound_is_tight"]), (&0.0.into(), &true.into()), "{row}");
+        let told = finish(unisono(&asked));
+        told.expect_status(0);
+        let is_plain = ["inf", "NaN", "1 ranks", "1 moves", "GPU "].iter().all(|word| !told.stdout.contains(word));
+        told.expect(is_plain || machine == "p5" && !told.stdout.contains("NaN"), "words for one rank");
+        told.expect(
+            told.stdout.contains(": 1 rank in one domain") && told.stdout.contains("1 move of the only rank"),
+            "one",
+        );
+    }
+    let tie = finish(unisono(&["plan", "barrier", "--on", "host", "--gpus-per-unit", "2"]));
+    tie.expect(tie.stdout.contains("runner-up     dissemination, which takes as long"), "a tie in words");
+}
+
+#[test]
+fn what_no_plan_serves_has_a_remedy() {
+    for command in ["plan", "simulate"] {
+        let asked = [command, "send_recv", "--on", "p5", "--bytes", "8"];
+        finish(unisono(&asked)).expect_refusal(2, "`unisono bound send_recv` says how long that takes at least");
+    }
+    finish(unisono(&["bound", "send_recv", "--on", "p5", "--bytes", "8"])).expect_status(0);
+}
+
+#[test]
 fn a_simulation_takes_the_choice_of_plan_as_auto() {
     let asked = ["all_reduce", "--on", "p5", "--units", "2", "--bytes", "1MiB"];
     let chosen = &json(&[&["plan"], &asked[..]].concat())[0]["chosen"];
@@ -178,6 +252,17 @@ fn what_cannot_be_asked_is_one_sentence() {
     plan(&["--on", "p5", "--bytes", "8", "--nccl-version", "2.29"]).expect_refusal(2, "--engine nccl only");
     plan(&["--on", "p5", "--bytes", "8", "--engine", "nccl", "--nccl-version", "1.0"]).expect_refusal(2, "older than");
     plan(&["--on", "host", "--bytes", "8", "--engine", "nccl"]).expect_refusal(2, "not known");
+    plan(&["--on", "p5", "--bytes", "8", "--no-nvls"]).expect_refusal(2, "--no-nvls: goes with --engine nccl only");
+    let rules = ["--on", "p5", "--bytes", "8", "--engine", "nccl", "--rules", "/nowhere/rules.csv"];
+    plan(&rules).expect_refusal(2, "--rules: NCCL follows rules of its own");
+    plan(&["--on", "p5", "--bytes", "-8"]).expect_refusal(2, "`-8` is not a size");
+    let nic = |gbps: &str, part: &str| {
+        plan(&["--on", "p5", "--units", "2", "--bytes", "8", "--nic-gbps-per-gpu", gbps]).expect_refusal(2, part);
+    };
+    nic("1e300", "a NIC can't carry 1e300 Gbps: give more than 0");
+    nic("1e-300", "a NIC can't carry 1e-300 Gbps: give more than 0");
+    let simulated = ["simulate", "all_reduce", "--on", "p5", "--bytes", "18446744073709551615"];
+    finish(unisono(&simulated)).expect_refusal(2, "no buffer of a rank is larger than 1024TiB; give at most that");
     let trace = ["simulate", "all_reduce", "--on", "p5", "--bytes", "8,16", "--trace", "x.json"];
     finish(unisono(&trace)).expect_refusal(2, "a trace is of one size");
 }

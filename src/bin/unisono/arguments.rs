@@ -15,6 +15,11 @@ pub fn ranks(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A whole number of at least 0.
+pub fn whole<N: std::str::FromStr>(text: &str) -> Result<N, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a whole number of 0 or more that fits: write one such as 4"))
+}
+
 /// What the parser has to say: help and version as they are, an error as one sentence.
 pub fn explain(error: &clap::Error) -> Failure {
     match error.kind() {

@@ -32,13 +32,35 @@ pub struct Machine {
 /// What is exchanged.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Bytes {
-    /// How many bytes, as nccl-tests counts them; several with commas
-    #[arg(long, value_name = "B[,B...]", required = true, value_delimiter = ',', value_parser = size::parse)]
-    pub bytes: Vec<u64>,
+    /// How many bytes, as nccl-tests counts them; several with commas. A barrier needs none
+    #[arg(long, value_name = "B[,B...]", value_delimiter = ',', value_parser = size::parse, allow_negative_numbers = true)]
+    bytes: Vec<u64>,
 
     /// i8, u8, i32, u32, i64, u64, f16, bf16, f32, f64, fp8-e4m3 or fp8-e5m2
     #[arg(long, default_value = "f32", value_name = "TYPE")]
     pub dtype: DType,
+}
+
+impl Bytes {
+    /// The sizes that are asked about: one of no bytes where a barrier is, and none was given.
+    ///
+    /// # Errors
+    /// If there is none of what has bytes.
+    pub fn sizes(&self, collective: Collective) -> Result<Vec<u64>, Failure> {
+        match (&self.bytes[..], collective) {
+            ([], Collective::Barrier) => Ok(vec![0]),
+            ([], _) => {
+                let told = format!("--bytes <B[,B...]>: {collective} is of a size; give one such as --bytes 64KiB");
+                Err(Failure::new(BAD_ARGUMENTS, told))
+            }
+            (sizes, _) => Ok(sizes.to_vec()),
+        }
+    }
+
+    /// None of a barrier, which has no elements.
+    pub fn dtype_name(&self, collective: Collective) -> Option<&'static str> {
+        (collective != Collective::Barrier).then(|| self.dtype.name())
+    }
 }
 
 /// What `plan` and `simulate` are asked.
@@ -53,6 +75,26 @@ pub struct Question {
 
     #[command(flatten)]
     pub size: Bytes,
+}
+
+impl Question {
+    /// The sizes, of a collective that plans can serve.
+    ///
+    /// # Errors
+    /// Of what no plan serves, on no machine; and as [`Bytes::sizes`].
+    pub fn sizes(&self) -> Result<Vec<u64>, Failure> {
+        if self.collective == Collective::SendRecv {
+            let told = "send_recv: there is no plan to choose, everyone sends to the next; `unisono bound send_recv` says how \
+                        long that takes at least, `unisono bench send_recv` how long it takes here";
+            return Err(Failure::new(BAD_ARGUMENTS, told));
+        }
+        self.size.sizes(self.collective)
+    }
+
+    /// How many of the asked bytes are exchanged: what a barrier's messages carry is nobody's.
+    pub fn bytes_exchanged(&self, asked: u64) -> u64 {
+        if self.collective == Collective::Barrier { 0 } else { asked }
+    }
 }
 
 /// What `plan` is asked beside the question, and other commands have no use for.

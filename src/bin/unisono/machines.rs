@@ -5,6 +5,7 @@ use crate::output::Output;
 use serde::Serialize;
 use unisono::topology::machines::{self, HOST, Request};
 use unisono::topology::{Constant, LinkClass, Topology};
+use unisono::words::{counted, short_figure};
 
 /// List the machines that go by a name, or the constants of one of them
 #[derive(clap::Args, Debug)]
@@ -100,7 +101,7 @@ impl Row {
         let rate = |value: Option<f64>| value.map_or("-".to_owned(), |value| value.to_string());
         let nvls = if self.in_switch_reduction { "yes" } else { "no" };
         let assumed = if self.assumed.is_empty() { "-".to_owned() } else { self.assumed.join("; ") };
-        let gpus = if self.name == HOST { format!("{} cores", self.gpus) } else { self.gpus.to_string() };
+        let gpus = if self.name == HOST { counted(self.gpus, "core") } else { self.gpus.to_string() };
         format!(
             "{:<15} {gpus:>6}  {:<6} {:>12} {:>10}  {:<10}  {nvls:<4}  {assumed}",
             self.name,
@@ -115,6 +116,7 @@ impl Row {
 /// One constant with its source.
 pub fn constant_line(constant: &Constant) -> String {
     let Constant { name, unit, quantity } = constant;
-    let value = if unit == "share" { quantity.value.to_string() } else { format!("{} {unit}", quantity.value) };
-    format!("  {name:<36} {value:>12}  {:<9}  {}", quantity.origin.name(), quantity.source)
+    let value = short_figure(quantity.value);
+    let value = if unit == "share" { value } else { format!("{value} {unit}") };
+    format!("  {name:<39} {value:>11}  {:<9}  {}", quantity.origin.name(), quantity.source)
 }

@@ -15,6 +15,7 @@ mod machine;
 mod machines;
 mod os;
 mod output;
+mod output_file;
 mod plan;
 mod plan_file;
 mod simulate;

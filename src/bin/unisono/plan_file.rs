@@ -7,6 +7,7 @@ use unisono::plan::Plan;
 use unisono::plan::check::{Checked, Flaw, check};
 use unisono::plan::msccl::{Connections, Document, Reading};
 use unisono::plan::text;
+use unisono::words::counted;
 
 pub struct PlanFile {
     pub name: String,
@@ -24,16 +25,24 @@ pub struct Unproved {
 }
 
 impl PlanFile {
-    /// Reads it; what it holds may be wrong in what it does. That there is no such file is a bad argument; that it holds no plan, or a
-    /// wrong one, is for the command to find.
+    /// Reads it; what it holds may be wrong in what it does. That no text can be read from it is a bad argument; that the text is no
+    /// plan, or a wrong one, is for the command to find.
     pub fn read(path: &Path) -> Result<PlanFile, Failure> {
         let name = path.display().to_string();
-        let failed = |why: String| Failure::new(FAILED, why);
+        let no_plan = |why: String| {
+            let remedy = "give MSCCL XML or a plan as text, such as `unisono check --write` writes";
+            Failure::new(BAD_ARGUMENTS, format!("{name} is no plan: {why}; {remedy}"))
+        };
+        if path.is_dir() {
+            return Err(no_plan("it is a folder".to_owned()));
+        }
         let unread = |error| Failure::new(BAD_ARGUMENTS, format!("cannot read {name}: {error}"));
         let bytes = bounded::read(path, u64::MAX).map_err(unread)?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| failed(format!("{name} is neither MSCCL XML nor a plan as text: it is not UTF-8")))?;
-        let unreadable = |error: text::TextError| failed(format!("{name}: {error}"));
+        let text = String::from_utf8(bytes).map_err(|_| no_plan("it is not UTF-8 text".to_owned()))?;
+        if text.trim_start_matches('\u{feff}').trim().is_empty() {
+            return Err(no_plan("it is empty".to_owned()));
+        }
+        let unreadable = |error: text::TextError| Failure::new(FAILED, format!("{name}: {error}"));
         if !text.trim_start_matches('\u{feff}').trim_start().starts_with('<') {
             let plan = text::parse(&text).map_err(unreadable)?;
             return Ok(PlanFile { name, text, plan, msccl: None });
@@ -60,7 +69,7 @@ impl PlanFile {
         check(&buffered.plan).map_err(|flaw| {
             let depth = document.protocol().connection_depth();
             let told = self.told(&flaw, document, &buffered);
-            unproved(&flaw, format!("with connections that hold {depth} messages: {told}"))
+            unproved(&flaw, format!("with connections that hold {}: {told}", counted(depth, "message")))
         })?;
         Ok(checked)
     }

@@ -1,12 +1,14 @@
 //! `unisono topology`: a machine in words, as a picture, or as a file.
 
-use crate::failure::{FAILED, Failure};
+use crate::failure::Failure;
 use crate::machine::Machine;
 use crate::machines::constant_line;
 use crate::output::Output;
+use crate::output_file::OutputFile;
 use serde::Serialize;
 use std::path::PathBuf;
 use unisono::topology::{Constant, LinkClass, Topology, Unit, drawing, file, summary};
+use unisono::words::{counted, short_figure};
 
 /// Describe a machine: its units, links, limits and constants
 #[derive(clap::Args, Debug)]
@@ -64,10 +66,10 @@ struct Way {
 
 impl Arguments {
     pub fn run(self) -> Result<u8, Failure> {
+        let picture = self.svg.as_deref().map(|path| OutputFile::open("--svg", path)).transpose()?;
         let topology = self.machine.topology()?;
-        if let Some(path) = &self.svg {
-            std::fs::write(path, drawing::svg(&topology))
-                .map_err(|cause| Failure::new(FAILED, format!("can't write {}: {cause}", path.display())))?;
+        if let Some(picture) = picture {
+            picture.write(drawing::svg(&topology).as_bytes())?;
         }
         let mut output = Output::stdout();
         if self.toml {
@@ -106,42 +108,34 @@ impl<'t> Summary<'t> {
     }
 
     fn lines(&self, topology: &Topology) -> Vec<String> {
-        let (units, gpus, domains) = (topology.units(), self.gpus, self.domains);
-        let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let noun = topology.gpu.noun();
+        let model = if topology.gpu.is_core() { String::new() } else { format!(" ({})", self.gpu) };
         let mut lines = vec![format!(
-            "{}: {}, {} ({}), {}",
+            "{}: {}, {}{model}, {}",
             self.machine,
-            counted(units, "unit"),
-            counted(gpus, "GPU"),
-            self.gpu,
-            counted(domains, "domain")
+            counted(topology.units(), "unit"),
+            counted(self.gpus, noun),
+            counted(self.domains, "domain")
         )];
         for (units, run) in self.units.iter().zip(&topology.runs) {
-            lines.push(format!(
-                "{} x {}: {} in {}, {:.1} TB/s of NVLink and {:.1} Tbps of network, each direction",
-                units.count,
-                units.name,
-                counted(units.gpus, "GPU"),
-                counted(units.domains, "domain"),
-                units.nvlink_tb_per_s,
-                units.network_tbps
-            ));
-            lines.extend(summary::links(&topology.kinds[run.kind]).iter().map(|links| format!("  {links}")));
+            lines.push(units.line(noun));
+            let links = summary::links(&topology.kinds[run.kind], &topology.gpu);
+            lines.extend(links.iter().map(|links| format!("  {links}")));
         }
         for (name, way) in [("in a domain", &self.inside), ("between domains", &self.crossing)] {
             if let Some(way) = way {
                 lines.push(format!(
-                    "{name}: GPU {} to GPU {} takes {:.2} us and {} GB/s, over {}",
+                    "{name}: {noun} {} to {noun} {} takes {:.2} us and {} GB/s, over {}",
                     way.from,
                     way.to,
                     way.latency_us,
-                    way.gb_per_s,
+                    short_figure(way.gb_per_s),
                     way.over.join(", ")
                 ));
             }
         }
         if let Some(rate) = topology.network.unit_bytes_per_s {
-            lines.push(format!("the spine takes {} GB/s of each unit, each direction", rate / 1e9));
+            lines.push(format!("the spine takes {} of each unit, each direction", summary::gb_per_s(rate)));
         }
         if !self.constants.is_empty() {
             lines.push("constants:".to_owned());
@@ -161,6 +155,20 @@ impl<'t> Units<'t> {
             nvlink_tb_per_s: unit.bytes_per_s_out(LinkClass::NvLink) / 1e12,
             network_tbps: unit.bytes_per_s_out(LinkClass::Nic) * 8.0 / 1e12,
         }
+    }
+
+    /// With what leaves its GPUs, where there is such a thing.
+    fn line(&self, noun: &str) -> String {
+        let rates =
+            [(self.nvlink_tb_per_s, ["TB/s", "GB/s"], "NVLink"), (self.network_tbps, ["Tbps", "Gbps"], "network")];
+        let rates = rates.into_iter().filter(|(rate, _, _)| *rate > 0.0).map(|(rate, [tera, giga], of)| match rate {
+            rate if rate >= 1.0 => format!("{} {tera} of {of}", short_figure(rate)),
+            rate => format!("{} {giga} of {of}", short_figure(rate * 1e3)),
+        });
+        let rates: Vec<String> = rates.collect();
+        let rates = if rates.is_empty() { String::new() } else { format!(", {}, each direction", rates.join(" and ")) };
+        let (gpus, domains) = (counted(self.gpus, noun), counted(self.domains, "domain"));
+        format!("{} x {}: {gpus} in {domains}{rates}", self.count, self.name)
     }
 }
 

@@ -34,10 +34,46 @@
 //! heard from all of it, and so after one along its rail from all.
 //! Factors work in place where the stage before left its result, which their proofs include.
 //!
+//! ## An example
+//! An all-reduce of two tiles in two domains, `{0, 1}` and `{2, 3}`: four blocks, of which each of the two slots is two. The factors are
+//! three plans among two ranks each: a reduce-scatter and an all-gather for the domains, and an all-reduce for the rails `{0, 2}` and
+//! `{1, 3}`. Each is proved by itself:
+//!
+//! ```text
+//! reduce-scatter, rank 0               all-reduce, rank 0                       all-gather, rank 0
+//!   copy input[1] -> peer 1              copy input[1] -> peer 1                  copy input[0] -> output[0], peer 1
+//!   finish input[0], peer 1              finish peer 1, input[0]                  copy peer 1 -> output[1]
+//!     -> output[0]                         -> output[0], peer 1
+//!                                        copy peer 1 -> output[1]
+//! ```
+//!
+//! Rank 0 carries slot 0 of its domain, so it is the factors' rank 0 in the domain and on its rail, where rank 2 is rank 1. Chunk 1 of the
+//! reduce-scatter is slot 1, the blocks 2 and 3; chunk 1 of the all-reduce is the second block of slot 0. A sum over one domain is not yet
+//! final, so the reduce-scatter's `finish` becomes `reduce`; the all-gather finds its input in the output, so that there is nothing to
+//! copy, and as it is the second stage in the domains it uses channel 1. So what rank 0 is to do for a tile is three units, in order:
+//!
+//! ```text
+//! unit 0   head  copy input[2..4] -> peer 1                        only sends
+//!          body  reduce input[0..2], peer 1 -> output[0..2]
+//! unit 1   head  copy output[1] -> peer 2
+//!          body  finish peer 2, output[0] -> output[0], peer 2
+//!          tail  copy peer 2 -> output[1]                          only receives
+//! unit 2   head  copy output[0..2] -> peer 1:1
+//!          tail  copy peer 1:1 -> output[2..4]                     may be put off
+//! ```
+//!
+//! The second tile is the same with every chunk four farther on. What is compared: each move of rank 0's program must be the next move of
+//! one of these six units, and the units that are passed over for it must be such as may be passed. The program that the algorithm
+//! `hierarchical_ring` writes is not the six one after the other. The head of the second tile's unit 0 comes before the first tile's unit 1:
+//! it is *brought forward* (rule 2). And `copy peer 1:1 -> output[2..4]` of the first tile comes after the second tile's unit 1: the receipt is
+//! *put off* (rule 3). That is right as long as rank 1 does not wait for it. Were rank 1 to send its slot from scratch and to fill
+//! that scratch anew in the same stage, it could not go on before rank 0 takes the message; and rank 0 would meanwhile wait for rank
+//! 1's first message of the second tile (`put_off.rs`, and the test that tells this).
+//!
 //! ## What is checked, and what is taken for granted
 //! Every factor is proved at its true size. The programs of ranks are composed anew: from the layout (`places.rs`), what each stage is for
 //! the collective (`stage.rs`) and the factors' programs, renamed (`unit.rs`); in code that shares nothing with the algorithms'. A rank's program
-//! must consist of these moves and no others, in an order that rules 1 to 4 allow (`order.rs`, `merge.rs`); only where in scratch a chunk
+//! must consist of these moves and no others, in an order that rules 1 to 4 allow (`order.rs`, `put_off.rs`, `compare.rs`); only where in scratch a chunk
 //! lies is the program's own choice, one place for each. Both ends of a message are then composed of the two ends of one
 //! message of a factor, and cut it alike: it is not cut, or the factor's proof tells its chunks apart, or all are cut alike.
 //!
@@ -50,13 +86,15 @@
 //!   ranks is found to be made of its parts and proved whole (`algorithm/tests/`), of one-step changes of small ones none is accepted
 //!   here that the whole proof refuses, and no change of a rank of larger ones passes unless it is another right order.
 
-mod kept;
-mod merge;
+mod compare;
 mod order;
 mod places;
+mod put_off;
 mod rooted;
 mod sample;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod unit;
 
 use super::walk::walk;
@@ -64,7 +102,7 @@ use super::{Checked, Facts, Flaw, Proof, check, rotation, rules};
 use crate::plan::chunk::Grid;
 use crate::plan::{Operand, Part, Plan, Problem, Program, Step};
 use crate::types::{Collective, Rank};
-use merge::Script;
+use compare::Script;
 use places::Places;
 pub(crate) use sample::looked_at;
 use stage::{Factor, Finder, Groups, Member, Stage};
@@ -127,7 +165,12 @@ pub(crate) fn by_parts(plan: &Plan) -> Result<Checked, Flaw> {
         for one in &part.factors {
             let (proved, tells_apart) = prove_factor(one)?;
             of_part = of_part.most(proved.facts().clone());
-            factors.push(Factor { plan: one, tells_apart, tails: RefCell::default(), kept: RefCell::default() });
+            factors.push(Factor {
+                plan: one,
+                tells_apart,
+                tail_receipts: RefCell::default(),
+                waits_for_none: RefCell::default(),
+            });
         }
         parts.push(factors);
         facts.add(&of_part, part, tiles);
@@ -213,7 +256,7 @@ impl<'a> Whole<'a> {
             _ => 1,
         };
         let script = Script { rank, units, cells, tiles: problem.tiles, tile_stride };
-        merge::follow(&script, &self.grid, problem.uneven, program)
+        compare::compare(&script, &self.grid, problem.uneven, program)
     }
 }
 

@@ -3,6 +3,8 @@
 use super::{Offered, Report};
 use crate::size;
 use crate::topology::quantity::Constant;
+use crate::types::Collective;
+use crate::words::{counted, figure};
 use std::fmt;
 
 impl fmt::Display for Report {
@@ -21,26 +23,36 @@ impl fmt::Display for Report {
 impl Report {
     fn choice(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { machine, ranks, collective, bytes, engine, .. } = self;
-        let domains = if self.domains == 1 { "one domain".to_owned() } else { format!("{} domains", self.domains) };
+        let domains = if self.domains == 1 { "one domain".to_owned() } else { counted(self.domains, "domain") };
+        let ranks = counted(ranks, "rank");
         let placed = self.placement.as_deref().filter(|one| *one != "blocked");
         let placed = placed.map(|one| format!(", placed {one}")).unwrap_or_default();
-        let size = size::format(*bytes);
-        writeln!(f, "# {collective} of {size} on {machine}: {ranks} ranks in {domains}{placed}, engine {engine}")?;
+        let size = match *collective == Collective::Barrier.name() {
+            true => String::new(),
+            false => format!(" of {}", size::format(*bytes)),
+        };
+        writeln!(f, "# {collective}{size} on {machine}: {ranks} in {domains}{placed}, engine {engine}")?;
         let chosen = &self.candidates[0];
         let (latency, bandwidth) = (chosen.latency_us.unwrap_or(0.0), chosen.bandwidth_us.unwrap_or(0.0));
         let (time, latency, bandwidth) = (figure(self.time_us), figure(latency), figure(bandwidth));
         let rate = *bytes as f64 / self.time_us / 1e3;
+        let rate = if rate.is_finite() && rate > 0.0 { format!(", {rate:.1} GB/s") } else { String::new() };
         let name = &self.chosen;
-        writeln!(f, "takes         {name}: {time} us ({latency} latency + {bandwidth} bandwidth), {rate:.1} GB/s")?;
+        writeln!(f, "takes         {name}: {time} us ({latency} latency + {bandwidth} bandwidth){rate}")?;
         writeln!(f, "bound by      {}", self.bottleneck)?;
         if let (Some(bound), Some(is_tight), Some(cut)) = (self.lower_bound_us, self.bound_is_tight, &self.bound_cut) {
-            let gap = if bound > 0.0 { self.time_us / bound } else { f64::INFINITY };
+            let times = if bound > 0.0 { self.time_us / bound } else { f64::INFINITY };
+            let gap =
+                if times.is_finite() { format!("; the choice takes {times:.2} times that") } else { String::new() };
             let tight = if is_tight { "can be reached" } else { "may be out of reach" };
             let bound = figure(bound);
-            writeln!(f, "lower bound   {bound} us, which {tight}: {cut}; the choice takes {gap:.2} times that")?;
+            writeln!(f, "lower bound   {bound} us, which {tight}: {cut}{gap}")?;
         }
         if let (Some(name), Some(margin)) = (&self.runner_up, self.margin) {
-            writeln!(f, "runner-up     {name}, {:.1} % slower", margin * 1e2)?;
+            match margin * 1e2 {
+                percent if percent < 0.05 => writeln!(f, "runner-up     {name}, which takes as long")?,
+                percent => writeln!(f, "runner-up     {name}, {percent:.1} % slower")?,
+            }
         }
         match &self.proof {
             Some(proof) => writeln!(f, "proof         {proof}"),
@@ -98,16 +110,6 @@ fn constant(f: &mut fmt::Formatter<'_>, one: &Constant) -> fmt::Result {
     let Constant { name, unit, quantity } = one;
     let value = figure(quantity.value);
     writeln!(f, "{name:<42} {value:>10} {unit:<5} {}: {}", quantity.origin, quantity.source)
-}
-
-/// Four digits that say something.
-fn figure(value: f64) -> String {
-    match value.abs() {
-        magnitude if magnitude >= 1000.0 || magnitude == 0.0 => format!("{value:.0}"),
-        magnitude if magnitude >= 100.0 => format!("{value:.1}"),
-        magnitude if magnitude >= 10.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
 }
 
 /// A size to three digits.

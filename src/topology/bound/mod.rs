@@ -85,7 +85,7 @@ impl BoundAt {
 
     /// The algorithm bandwidth that nothing exceeds; None where no bytes are sent.
     pub fn algorithm_bandwidth_gb_per_s(&self) -> Option<f64> {
-        (self.seconds() > 0.0 && self.bytes > 0).then(|| self.bytes as f64 / self.seconds() / 1e9)
+        (self.bandwidth_s > 0.0).then(|| self.bytes as f64 / self.seconds() / 1e9)
     }
 }
 
@@ -120,12 +120,13 @@ pub struct Disconnected {
 /// If GPUs that must exchange data can't.
 pub fn bound(topology: &Topology, collective: Collective) -> Result<Bound, Disconnected> {
     let machine = Machine::new(topology);
+    let noun = topology.gpu.noun();
     if machine.gpus() <= 1 {
         return Ok(Bound {
             s_per_byte: 0.0,
             latency_s: 0.0,
-            cut: "nothing: there is one GPU".to_owned(),
-            farthest: "nothing: there is one GPU".to_owned(),
+            cut: format!("nothing: there is one {noun}"),
+            farthest: format!("nothing: there is one {noun}"),
             tight: true,
             why: "there is nothing to send".to_owned(),
         });
@@ -156,7 +157,7 @@ pub fn bound(topology: &Topology, collective: Collective) -> Result<Bound, Disco
     if !(found.s_per_byte.is_finite() && latency_ns.is_finite()) {
         return Err(Disconnected { collective });
     }
-    let place = if topology.units() > 1 { "from unit to unit" } else { "from GPU to GPU" };
+    let place = if topology.units() > 1 { "from unit to unit".to_owned() } else { format!("from {noun} to {noun}") };
     let (tight, why) = found.reached.told();
     Ok(Bound {
         s_per_byte: found.s_per_byte,

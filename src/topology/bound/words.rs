@@ -24,7 +24,7 @@ pub fn cut(machine: &Machine, kind: usize, gpu: usize, whole: &Whole, side: &[bo
     let many_units = machine.topology.units() > 1;
     let unit_word =
         if machine.used().count() > 1 { format!("one unit `{}`", unit.name) } else { "one unit".to_owned() };
-    let noun = if machine.topology.gpu.model == "core" { "core" } else { "GPU" };
+    let noun = machine.topology.gpu.noun();
     let (one, group) = if gpus == 1 && here == 1 {
         let name = &unit.nodes[gpu].name;
         let which = match (machine.all_alike(), machine.used().count()) {

@@ -8,6 +8,7 @@ use super::fabric::Topology;
 use super::quantity::Origin;
 use super::summary;
 use super::unit::LinkClass;
+use crate::words::short_figure;
 use canvas::{Anchor, Canvas, Rect};
 
 const MARGIN: f64 = 24.0;
@@ -17,15 +18,6 @@ const CABLE: f64 = 150.0;
 const LINE: f64 = 18.0;
 /// Rows of units that are drawn.
 const MOST_RUNS: usize = 6;
-
-/// Classes of the style sheet in words.
-const LEGEND: [(&str, &str); 5] = [
-    ("gpu legend", "GPU"),
-    ("switch", "switch"),
-    ("nic", "NIC"),
-    ("gone legend", "missing GPU"),
-    ("slow legend", "slower link"),
-];
 
 /// The picture as SVG.
 ///
@@ -55,7 +47,7 @@ pub fn svg(topology: &Topology) -> String {
         }
         right = right.max(drawn.right());
         y = drawn.bottom() + 14.0;
-        for line in summary::links(unit) {
+        for line in summary::links(unit, &topology.gpu) {
             y += LINE;
             canvas.text("note", left, y, Anchor::Start, &line);
         }
@@ -82,7 +74,7 @@ pub fn svg(topology: &Topology) -> String {
         }
     }
     y += LINE;
-    for (index, (class, what)) in LEGEND.into_iter().enumerate() {
+    for (index, (class, what)) in legend(topology).iter().enumerate() {
         let x = MARGIN + 130.0 * index as f64;
         canvas.rect(class, Rect { x, y: y - 11.0, width: 20.0, height: 12.0 }, what);
         canvas.text("note", x + 26.0, y, Anchor::Start, what);
@@ -99,17 +91,26 @@ pub fn svg(topology: &Topology) -> String {
 fn subtitle(topology: &Topology) -> String {
     let (units, gpus) = (topology.units(), topology.gpus());
     let domains = topology.layout().domains(gpus);
-    format!(
-        "{} {} in {} and {}",
-        thousands(gpus),
-        topology.gpu.model,
-        counted(units, "unit"),
-        counted(domains, "domain")
-    )
+    let model = if topology.gpu.is_core() && gpus != 1 { "cores" } else { &topology.gpu.model };
+    format!("{} {model} in {} and {}", thousands(gpus), counted(units, "unit"), counted(domains, "domain"))
 }
 
 fn counted(count: usize, what: &str) -> String {
     format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
+}
+
+/// Classes of the style sheet in words.
+fn legend(topology: &Topology) -> &'static [(&'static str, &'static str)] {
+    if topology.gpu.is_core() {
+        return &[("gpu legend", "core"), ("switch", "memory")];
+    }
+    &[
+        ("gpu legend", "GPU"),
+        ("switch", "switch"),
+        ("nic", "NIC"),
+        ("gone legend", "missing GPU"),
+        ("slow legend", "slower link"),
+    ]
 }
 
 /// From the network to a unit, with what passes.
@@ -139,7 +140,7 @@ fn trimmed(value: f64) -> String {
 
 /// What messages take, and what is assumed.
 fn facts(topology: &Topology) -> Vec<String> {
-    let gpus = topology.gpus();
+    let (gpus, noun) = (topology.gpus(), topology.gpu.noun());
     let layout = topology.layout();
     let inside = (1..gpus.min(2048)).find(|gpu| layout.domain(*gpu) == layout.domain(0));
     let crossing = (1..gpus).find(|gpu| layout.domain(*gpu) != layout.domain(0));
@@ -147,7 +148,7 @@ fn facts(topology: &Topology) -> Vec<String> {
         let route = topology.route(0, to?)?;
         let rates = route.resources.iter().map(|id| topology.resource(*id).bytes_per_s);
         let rate = summary::gb_per_s(rates.fold(f64::INFINITY, f64::min));
-        Some(format!("GPU to GPU {what}: {rate}, {}", summary::us(route.latency_ns)))
+        Some(format!("{noun} to {noun} {what}: {rate}, {}", summary::us(route.latency_ns)))
     };
     let mut lines: Vec<String> =
         [told("in a domain", inside), told("between domains", crossing)].into_iter().flatten().collect();
@@ -155,7 +156,7 @@ fn facts(topology: &Topology) -> Vec<String> {
         .constants
         .iter()
         .filter(|constant| constant.quantity.origin == Origin::Assumed)
-        .map(|constant| format!("{} {} {}", constant.name, constant.quantity.value, constant.unit))
+        .map(|constant| format!("{} {} {}", constant.name, short_figure(constant.quantity.value), constant.unit))
         .collect();
     lines.extend(assumed.iter().map(|one| format!("assumed: {one}")));
     lines

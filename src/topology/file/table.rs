@@ -1,6 +1,7 @@
 //! TOML with places: every value knows where it stands, every table which keys were asked for.
 
 use crate::types::UnknownName;
+use crate::words::given;
 use std::cell::RefCell;
 use std::fmt;
 use toml::Spanned;
@@ -222,6 +223,7 @@ impl<'t> Value<'t> {
             return Ok(value + 0.0);
         }
         let least = if zero { "0 or more" } else { "more than 0" };
-        Err(Complaint::new(self.at, format!("`{}` is {value}, and must be {least} and at most {most:e}", self.key)))
+        let (value, most) = (given(value), given(most));
+        Err(Complaint::new(self.at, format!("`{}` is {value}, and must be {least} and at most {most}", self.key)))
     }
 }

@@ -18,6 +18,7 @@ pub use host::host;
 use super::fabric::Topology;
 use super::host::Speeds;
 use crate::types::UnknownName;
+use crate::words::given;
 
 /// All presets but `host`, whose size is not known in advance.
 pub const DESIGNS: [&Design; 14] = [
@@ -73,7 +74,7 @@ pub enum Refused {
         "{units} units of {each} GPUs are more than the {MOST_GPUS} GPUs that a machine may have: give fewer units"
     )]
     TooLarge { units: usize, each: usize },
-    #[error("a NIC can't carry {gbps} Gbps: give more than 0 and at most 1000000")]
+    #[error("a NIC can't carry {} Gbps: give more than 0 (8e-9 at least, a byte a second) and at most 1000000", given(*gbps))]
     NicRate { gbps: f64 },
     #[error("{machine} is one host without a network to others: give 1 unit and no NIC")]
     NoNetwork { machine: &'static str },

@@ -1,12 +1,13 @@
 //! The programs of a gather or scatter by rails: every block passes the carrier of its slot in the root's domain.
 
+use super::direct_unit;
 use crate::algorithm::Algorithm;
 use crate::algorithm::direct::Direct;
-use crate::algorithm::hierarchy::embed::{Embedding, Run, Unit};
+use crate::algorithm::hierarchy::embed::{Run, Unit};
 use crate::algorithm::hierarchy::slots::Slots;
 use crate::algorithm::hierarchy::tiles::Shift;
 use crate::plan::chunk::ChunkId;
-use crate::plan::{Buffer, Part, Plan, Problem, Program, Through};
+use crate::plan::{Buffer, Part, Plan, Problem, Program};
 use crate::types::{Collective, Rank};
 
 /// The factors of a problem, ready to write programs.
@@ -99,18 +100,6 @@ impl Blocks {
         }
     }
 
-    fn unit(
-        &self,
-        factor: &Plan,
-        local: usize,
-        rank: &dyn Fn(usize) -> Rank,
-        place: &dyn Fn(Buffer, u32, &mut Vec<Run>),
-    ) -> Unit {
-        let ids = |_| unreachable!("a direct exchange has no scratch");
-        let (channel, through, is_last, joins) = (0, Through::Messages, false, false);
-        Embedding { factor, local, rank, channel, through, is_last, place, ids: &ids, joins }.unit(&mut Vec::new())
-    }
-
     /// The blocks of a slot, each between its rank and the carrier in the root's domain, which has them at `kept`.
     fn along_rail(&self, domain: usize, slot: usize, kept: &[Option<Run>]) -> Unit {
         let has_own = self.slots.item(domain, slot).is_some();
@@ -123,7 +112,7 @@ impl Blocks {
             }
         };
         let rank = |domain| self.slots.rank(domain, self.slots.carrier(domain, slot));
-        self.unit(&self.rail, domain, &rank, &place)
+        direct_unit(false, &self.rail, domain, &rank, &place)
     }
 
     /// What the places of the root's domain carry, between each and the root.
@@ -142,7 +131,7 @@ impl Blocks {
                 false => runs.extend(carried.iter().flatten().flatten()),
             }
         };
-        self.unit(&self.inside, place, &|place| self.slots.rank(self.home, place), &runs)
+        direct_unit(false, &self.inside, place, &|place| self.slots.rank(self.home, place), &runs)
     }
 }
 

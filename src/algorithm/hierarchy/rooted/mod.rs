@@ -38,10 +38,11 @@ mod carriers;
 mod costs;
 mod whole;
 
+use super::embed::{Embedding, Run, Unit};
 use super::replaced;
 use crate::algorithm::write::serves;
 use crate::algorithm::{Algorithm, binary, binomial, chain, direct};
-use crate::plan::{Order, Plan, Problem, Promise, Stage};
+use crate::plan::{Buffer, Order, Plan, Problem, Promise, Stage, Through};
 use crate::types::{Collective, Rank};
 use blocks::Blocks;
 use carriers::Carriers;
@@ -114,6 +115,19 @@ impl Rail {
 /// The question that a rail is for its factor.
 fn rail_problem(problem: &Problem, domains: usize, home: usize) -> Problem {
     Problem { root: home, uneven: problem.uneven, ..Problem::new(problem.collective, domains) }
+}
+
+/// A rank's part in a direct exchange, which has no scratch; `joins` as in [`Embedding`].
+fn direct_unit(
+    joins: bool,
+    factor: &Plan,
+    local: usize,
+    rank: &dyn Fn(usize) -> Rank,
+    place: &dyn Fn(Buffer, u32, &mut Vec<Run>),
+) -> Unit {
+    let ids = |_| unreachable!("a direct exchange has no scratch");
+    let (channel, through, is_last) = (0, Through::Messages, false);
+    Embedding { factor, local, rank, channel, through, is_last, place, ids: &ids, joins }.unit(&mut Vec::new())
 }
 
 /// `Ok` if there are several domains, and chunks can be numbered.

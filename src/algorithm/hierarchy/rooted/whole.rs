@@ -1,7 +1,7 @@
 //! The programs of a broadcast or reduce in slots.
 
 use super::carriers::Carriers;
-use super::{Rail, rail_problem};
+use super::{Rail, direct_unit, rail_problem};
 use crate::algorithm::Algorithm;
 use crate::algorithm::direct::Direct;
 use crate::algorithm::hierarchy::embed::{Embedding, Run, Unit};
@@ -99,18 +99,6 @@ impl Whole {
         Some(Run { buffer, start: slot as u32, len: 1 })
     }
 
-    fn unit(
-        &self,
-        factor: &Plan,
-        local: usize,
-        rank: &dyn Fn(usize) -> Rank,
-        place: &dyn Fn(Buffer, u32, &mut Vec<Run>),
-    ) -> Unit {
-        let ids = |_| unreachable!("a direct exchange among even blocks has no scratch");
-        let (channel, through, is_last, joins) = (0, Through::Messages, false, true);
-        Embedding { factor, local, rank, channel, through, is_last, place, ids: &ids, joins }.unit(&mut Vec::new())
-    }
-
     /// Slots from the root to their carriers, or to the root from where their sums lie.
     fn at_root(&self, place: usize) -> Unit {
         let home = self.carriers.home;
@@ -130,7 +118,7 @@ impl Whole {
             let is_own = (buffer == Buffer::Output) == (self.problem.collective == Collective::Broadcast);
             runs(buffer, if is_own { place as u32 } else { index }, into);
         };
-        self.unit(&self.at_root, place, &|place| self.carriers.slots.rank(home, place), &of_root)
+        direct_unit(true, &self.at_root, place, &|place| self.carriers.slots.rank(home, place), &of_root)
     }
 
     /// Slots from their carriers to all others of a domain but the root.
@@ -142,7 +130,7 @@ impl Whole {
             runs.extend(self.run(domain, place_of(index), Buffer::Output));
         };
         let factor = &self.inside[&self.carriers.others(domain)];
-        Some(self.unit(factor, local, &|index| self.carriers.slots.rank(domain, place_of(index)), &runs))
+        Some(direct_unit(true, factor, local, &|index| self.carriers.slots.rank(domain, place_of(index)), &runs))
     }
 
     /// The sums of a domain, each slot's at its carrier.
@@ -152,7 +140,7 @@ impl Whole {
             _ => runs.extend(self.carriers.slot(domain, place).map(|_| sums())),
         };
         let factor = &self.inside[&self.carriers.slots.size(domain)];
-        self.unit(factor, place, &|place| self.carriers.slots.rank(domain, place), &runs)
+        direct_unit(true, factor, place, &|place| self.carriers.slots.rank(domain, place), &runs)
     }
 
     /// A slot among its carriers: in the output, or as sums in scratch.

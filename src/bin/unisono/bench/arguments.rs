@@ -2,7 +2,7 @@
 
 use super::case::{Blocks, buffer_lengths};
 use super::measure::Size;
-use crate::arguments::ranks;
+use crate::arguments::{ranks, whole};
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use std::str::FromStr;
 use unisono::algorithm::{self, Algorithm};
@@ -34,15 +34,15 @@ pub struct Arguments {
     pub provider: Option<String>,
 
     /// The smallest size; as nccl-tests counts bytes
-    #[arg(long, default_value = "8", value_name = "SIZE", value_parser = size::parse)]
+    #[arg(long, default_value = "8", value_name = "SIZE", value_parser = size::parse, allow_negative_numbers = true)]
     pub min: u64,
 
     /// The largest size
-    #[arg(long, default_value = "64MiB", value_name = "SIZE", value_parser = size::parse)]
+    #[arg(long, default_value = "64MiB", value_name = "SIZE", value_parser = size::parse, allow_negative_numbers = true)]
     pub max: u64,
 
     /// From one size to the next
-    #[arg(long, default_value_t = 4, value_name = "F")]
+    #[arg(long, default_value_t = 4, value_name = "F", value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub factor: u64,
 
     /// i8, u8, i32, u32, i64, u64, f16, bf16, f32, f64, fp8-e4m3 or fp8-e5m2
@@ -335,6 +335,9 @@ mod tests {
             ("all_reduce --min 0", "--min 0"),
             ("all_reduce --factor 1", "--factor 1 does not grow"),
             ("all_reduce --factor 0", "--factor 0 does not grow"),
+            ("all_reduce --factor -3", "`-3` is not a whole number of 0 or more"),
+            ("all_reduce --factor nan", "`nan` is not a whole number"),
+            ("all_reduce --min -8", "`-8` is not a size"),
             ("all_reduce --ranks 0", "at least 1 rank"),
             ("all_reduce --ranks -1", "--ranks <N>: `-1` is not a number of ranks: write one such as 4"),
             ("broadcast --op sum", "--op has no meaning for broadcast"),

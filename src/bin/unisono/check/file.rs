@@ -9,6 +9,7 @@ use std::time::Instant;
 use unisono::plan::Plan;
 use unisono::plan::check::{Checked, Facts};
 use unisono::plan::msccl::Placement;
+use unisono::words::counted;
 
 /// The line of `--json`. A chunk count is of the rank that has most.
 #[derive(Serialize)]
@@ -123,24 +124,30 @@ fn print(out: &mut Output, row: &Row, costs: &Costs) -> Result<(), Failure> {
     let Row { algorithm, collective, ranks, chunks, elapsed_ms, .. } = row;
     let protocol = row.protocol.map(|protocol| format!(", {protocol}")).unwrap_or_default();
     let placement = if row.placement == "both" { "in place and apart" } else { row.placement };
-    out.line(&format!("{algorithm}: {collective} of {ranks} ranks, {chunks} chunks, {placement}{protocol}"))?;
+    let (ranks, chunks) = (counted(ranks, "rank"), counted(chunks, "chunk"));
+    out.line(&format!("{algorithm}: {collective} of {ranks}, {chunks}, {placement}{protocol}"))?;
     let mut fact = |name: &str, value: String| out.line(&format!("  {name:<14} {value}"));
     fact("proved", format!("in {elapsed_ms:.1} ms{}", depth(row)))?;
     fact("hops", costs.hops.to_string())?;
     let moved = |moved: u64, per_byte: f64| {
-        format!("{moved} chunks by the busiest rank, {per_byte:.3} of the collective's bytes")
+        format!("{} by the busiest rank, {per_byte:.3} of the collective's bytes", counted(moved, "chunk"))
     };
     fact(
         "sent",
-        format!("{}, in {} messages", moved(costs.chunks_sent, costs.bytes_sent_per_byte), costs.messages_sent),
+        format!(
+            "{}, in {}",
+            moved(costs.chunks_sent, costs.bytes_sent_per_byte),
+            counted(costs.messages_sent, "message")
+        ),
     )?;
     fact("received", moved(costs.chunks_received, costs.bytes_received_per_byte))?;
-    fact("in memory", format!("{} chunks reduced, {} copied", costs.chunks_reduced, costs.chunks_copied))?;
-    fact("lanes", format!("{}, and {} chunks of scratch", costs.lanes, costs.scratch_chunks))?;
+    fact("in memory", format!("{} reduced, {} copied", counted(costs.chunks_reduced, "chunk"), costs.chunks_copied))?;
+    fact("lanes", format!("{}, and {} of scratch", costs.lanes, counted(costs.scratch_chunks, "chunk")))?;
     fact("bit-equal", if costs.bit_equal { "yes" } else { "no" }.to_owned())
 }
 
 fn depth(row: &Row) -> String {
-    let depth = row.connection_depth.map(|depth| format!(", also with connections that hold {depth} messages"));
+    let depth =
+        row.connection_depth.map(|depth| format!(", also with connections that hold {}", counted(depth, "message")));
     depth.unwrap_or_default()
 }

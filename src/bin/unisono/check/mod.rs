@@ -5,7 +5,7 @@ mod progress;
 mod proof;
 mod write;
 
-use crate::arguments::ranks;
+use crate::arguments::{ranks, whole};
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure, tell};
 use crate::output::Output;
 use progress::Progress;
@@ -18,7 +18,8 @@ use unisono::algorithm::{Algorithm, find, registry};
 use unisono::plan::Problem;
 use unisono::plan::check::{Checked, check};
 use unisono::size;
-use write::Target;
+use unisono::words::counted;
+use write::{Opened, Target};
 
 /// Prove every registered plan, or the plan in a file: contributions, matching, deadlock, races, and what it costs
 ///
@@ -34,7 +35,7 @@ pub struct Arguments {
     file: Option<PathBuf>,
 
     /// How many ranks: one number, or all from A to B
-    #[arg(long, value_name = "N|A..=B", default_value = "1..=17", value_parser = rank_range)]
+    #[arg(long, value_name = "N|A..=B", default_value = "1..=17", value_parser = rank_range, allow_negative_numbers = true)]
     ranks: RangeInclusive<usize>,
 
     /// This collective only
@@ -51,15 +52,15 @@ pub struct Arguments {
     write: Option<Target>,
 
     /// The root of the plan to write
-    #[arg(long, value_name = "RANK", default_value_t = 0, requires = "write")]
+    #[arg(long, value_name = "RANK", default_value_t = 0, requires = "write", value_parser = whole::<usize>, allow_negative_numbers = true)]
     root: usize,
 
     /// Into how many tiles the plan to write cuts its blocks
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "write", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "write", value_parser = tiles, allow_negative_numbers = true)]
     tiles: u32,
 
     /// The bytes of the collective in Chakra traces, as nccl-tests counts them
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", requires = "write", value_parser = size::parse)]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", requires = "write", value_parser = size::parse, allow_negative_numbers = true)]
     bytes: u64,
 
     /// One JSON object for each algorithm, collective and number of ranks, instead of the table
@@ -71,8 +72,9 @@ impl Arguments {
     pub fn run(self) -> Result<u8, Failure> {
         if let Some(path) = &self.file {
             let mut out = Output::stdout();
+            let target = self.write.as_ref().map(Target::open).transpose()?;
             let Some(checked) = file::prove(path, self.json, &mut out)? else { return Ok(FAILED) };
-            return self.write(&checked, &mut out);
+            return self.write(&checked, target, &mut out);
         }
         let unknown = |told| Failure::new(BAD_ARGUMENTS, format!("--algorithm: {told}"));
         let named = self.algorithm.as_deref().map(find).transpose().map_err(unknown)?;
@@ -101,12 +103,13 @@ impl Arguments {
         if let Err(reason) = algorithm.fits(&problem) {
             return Err(Failure::new(BAD_ARGUMENTS, format!("{} does not fit: it {reason}", algorithm.name())));
         }
+        let target = self.write.as_ref().map(Target::open).transpose()?;
         let checked = check(&algorithm.plan(&problem)).map_err(unisono::Error::from)?;
-        self.write(&checked, &mut Output::stdout())
+        self.write(&checked, target, &mut Output::stdout())
     }
 
-    fn write(&self, checked: &Checked, out: &mut Output) -> Result<u8, Failure> {
-        if let Some(target) = &self.write {
+    fn write(&self, checked: &Checked, target: Option<Opened<'_>>, out: &mut Output) -> Result<u8, Failure> {
+        if let Some(target) = target {
             target.write(checked, self.bytes, self.json, out)?;
         }
         Ok(0)
@@ -126,7 +129,7 @@ impl Arguments {
         for (algorithm, collective) in pairs {
             let mut proved = Vec::new();
             for ranks in self.ranks.clone().filter(|ranks| fits(*algorithm, *collective, *ranks).is_ok()) {
-                progress.at(format!("proving {} {collective} among {ranks} ranks", algorithm.name()));
+                progress.at(format!("proving {} {collective} among {}", algorithm.name(), counted(ranks, "rank")));
                 let row = prove(*algorithm, *collective, ranks);
                 total.add(&row);
                 if self.json {
@@ -145,7 +148,8 @@ impl Arguments {
                 unproved => format!(", {unproved} too large to be proved"),
             };
             let Total { plans, flaws, .. } = total;
-            out.line(&format!("# {plans} plans proved, {flaws} with a flaw{unproved}, in {seconds:.1} s"))?;
+            let plans = counted(plans, "plan");
+            out.line(&format!("# {plans} proved, {flaws} with a flaw{unproved}, in {seconds:.1} s"))?;
         }
         Ok(if total.flaws == 0 && total.unproved == 0 { 0 } else { FAILED })
     }
@@ -161,6 +165,13 @@ impl Arguments {
             _ => "no algorithm fits so many ranks".to_owned(),
         };
         Failure::new(BAD_ARGUMENTS, format!("{told}: change --algorithm, --collective or --ranks, or leave them out"))
+    }
+}
+
+fn tiles(text: &str) -> Result<u32, String> {
+    match whole(text)? {
+        0 => Err("a plan has at least 1 tile".to_owned()),
+        tiles => Ok(tiles),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::output::Output;
+use crate::output_file::OutputFile;
 use serde::Serialize;
 use std::fmt;
 use std::fs;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use unisono::plan::chakra;
 use unisono::plan::check::{Checked, check};
 use unisono::plan::msccl::{self, Connections, Document, Protocol};
+use unisono::words::counted;
 
 /// Sizes in a trace are of elements of this many bytes, as of an `f32`.
 const ELEMENT_BYTES: u64 = 4;
@@ -49,30 +51,93 @@ impl Target {
         Ok(Target { path, form })
     }
 
+    /// Opens the file or the folder, so that no proof is done in vain.
+    ///
+    /// # Errors
+    /// If nothing can be written there: a bad argument.
+    pub fn open(&self) -> Result<Opened<'_>, Failure> {
+        let place = match self.form {
+            Form::Msccl | Form::Text => Place::File(OutputFile::open("--write", &self.path)?),
+            Form::Chakra => Place::Folder(Folder::open(self.folder())?),
+        };
+        Ok(Opened { target: self, place })
+    }
+
+    /// Of the traces.
+    fn folder(&self) -> &Path {
+        match self.path.extension() {
+            Some(extension) if extension == "et" => self.path.parent().unwrap_or(Path::new("")),
+            _ => &self.path,
+        }
+    }
+}
+
+/// A target that can be written.
+pub struct Opened<'a> {
+    target: &'a Target,
+    place: Place,
+}
+
+enum Place {
+    File(OutputFile),
+    Folder(Folder),
+}
+
+/// A folder that is there; if it is new and nothing comes to lie in it, it is gone again.
+struct Folder {
+    path: PathBuf,
+    is_new: bool,
+}
+
+impl Folder {
+    fn open(path: &Path) -> Result<Folder, Failure> {
+        let is_new = !path.exists();
+        // The present folder has no name in a path without one.
+        if is_new && !path.as_os_str().is_empty() {
+            let refused = |error| format!("--write: cannot make the folder {}: {error}; name another", path.display());
+            fs::create_dir_all(path).map_err(|error| Failure::new(BAD_ARGUMENTS, refused(error)))?;
+        }
+        Ok(Folder { path: path.to_owned(), is_new })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.is_new {
+            // What has files in it can't be removed, and is to stay.
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+}
+
+impl Opened<'_> {
     /// Writes the plan, and says on stdout what was written.
-    pub fn write(&self, checked: &Checked, bytes: u64, json: bool, out: &mut Output) -> Result<(), Failure> {
-        let written = match self.form {
-            Form::Msccl => self.write_msccl(checked)?,
-            Form::Text => self.write_text(checked)?,
-            Form::Chakra => self.write_chakra(checked, bytes)?,
+    pub fn write(self, checked: &Checked, bytes: u64, json: bool, out: &mut Output) -> Result<(), Failure> {
+        let Opened { target, place } = self;
+        let written = match (place, target.form) {
+            (Place::File(file), Form::Msccl) => target.write_msccl(checked, file)?,
+            (Place::File(file), _) => target.write_text(checked, file)?,
+            (Place::Folder(_there), _) => target.write_chakra(checked, bytes)?,
         };
         if json { out.json(&written) } else { out.line(&written.to_string()) }
     }
+}
 
-    fn write_text(&self, checked: &Checked) -> Result<Written, Failure> {
-        self.write_file(&self.path, checked.plan().text().to_string().as_bytes())?;
+impl Target {
+    fn write_text(&self, checked: &Checked, file: OutputFile) -> Result<Written, Failure> {
+        file.write(checked.plan().text().to_string().as_bytes())?;
         Ok(Written { written: vec![self.path.display().to_string()], format: "plan", ..Written::default() })
     }
 
     /// Reads back what it writes, and proves that.
-    fn write_msccl(&self, checked: &Checked) -> Result<Written, Failure> {
+    fn write_msccl(&self, checked: &Checked, file: OutputFile) -> Result<Written, Failure> {
         let name = self.path.display();
         let text = msccl::write(checked, Protocol::Simple)?;
         let wrong = |what: String| Failure::new(FAILED, format!("{name} would not be right: {what}"));
         let document = Document::parse(&text).map_err(|error| wrong(error.to_string()))?;
         let buffered = document.plan(&text, Connections::Buffered).map_err(|error| wrong(error.to_string()))?;
         check(&buffered.plan).map_err(|flaw| wrong(flaw.to_string()))?;
-        self.write_file(&self.path, text.as_bytes())?;
+        file.write(text.as_bytes())?;
         let (blocks, steps) = (document.thread_blocks(), document.steps());
         let written = vec![name.to_string()];
         Ok(Written { written, format: "msccl", bytes: None, thread_blocks: Some(blocks), steps: Some(steps) })
@@ -83,24 +148,17 @@ impl Target {
             Some(extension) if extension == "et" => self.path.with_extension(""),
             _ => self.path.join(checked.plan().algorithm.replace('/', "_")),
         };
-        if let Some(folder) = prefix.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder)
-                .map_err(|error| Failure::new(FAILED, format!("cannot make {}: {error}", folder.display())))?;
-        }
         let traces = chakra::traces(checked, bytes, ELEMENT_BYTES)?;
         let mut written = Vec::new();
         for (rank, trace) in traces.iter().enumerate() {
             let mut name = prefix.clone().into_os_string();
             name.push(format!(".{rank}.et"));
-            self.write_file(Path::new(&name), trace)?;
-            written.push(Path::new(&name).display().to_string());
+            let path = Path::new(&name);
+            fs::write(path, trace)
+                .map_err(|error| Failure::new(FAILED, format!("cannot write {}: {error}", path.display())))?;
+            written.push(path.display().to_string());
         }
         Ok(Written { written, format: "chakra", bytes: Some(bytes), ..Written::default() })
-    }
-
-    fn write_file(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-        fs::write(path, bytes)
-            .map_err(|error| Failure::new(FAILED, format!("cannot write {}: {error}", path.display())))
     }
 }
 
@@ -124,12 +182,17 @@ impl fmt::Display for Written {
             write!(f, " to {last}")?;
         }
         if let (Some(blocks), Some(steps)) = (self.thread_blocks, self.steps) {
-            write!(f, ", read back and proved: at most {blocks} thread blocks a GPU, {steps} steps a block")?;
+            write!(
+                f,
+                ", read back and proved: at most {} a GPU, {} a block",
+                counted(blocks, "thread block"),
+                counted(steps, "step")
+            )?;
             if blocks > RCCL_BLOCKS || steps > RCCL_STEPS {
                 write!(f, " (RCCL takes {RCCL_BLOCKS} and {RCCL_STEPS})")?;
             }
         }
-        self.bytes.map_or(Ok(()), |bytes| write!(f, ", for a collective of {bytes} bytes"))
+        self.bytes.map_or(Ok(()), |bytes| write!(f, ", for a collective of {}", counted(bytes, "byte")))
     }
 }
 

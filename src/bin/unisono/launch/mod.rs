@@ -29,8 +29,8 @@ pub struct Arguments {
 
     /// Where the ranks' output goes: `prefix` puts `[rank] ` before every line (64 KiB at most; longer ones are cut),
     /// `plain` passes it through, any other value is a directory that gets rank-R.out and rank-R.err
-    #[arg(long, value_name = "prefix|plain|DIR", default_value = "prefix")]
-    output: OsString,
+    #[arg(long, value_name = "prefix|plain|DIR", default_value = "prefix", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    output: String,
 
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
@@ -41,9 +41,9 @@ impl Arguments {
     pub fn run(self) -> Result<u8, Failure> {
         let mut command = self.command.into_iter();
         let program = command.next().unwrap_or_default();
-        let output = match self.output.to_str() {
-            Some("prefix") => Output::Prefix,
-            Some("plain") => Output::Plain,
+        let output = match &*self.output {
+            "prefix" => Output::Prefix,
+            "plain" => Output::Plain,
             _ => Output::Directory(PathBuf::from(self.output)),
         };
         Launch::new(program, self.ranks).arguments(command).output(output).run()

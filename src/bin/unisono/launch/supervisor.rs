@@ -70,6 +70,8 @@ pub struct Supervisor {
     ranks: Vec<RankProcess>,
     stage: Stage,
     cause: Option<Cause>,
+    /// One rank speaks for all, and is part of the program that started them.
+    one_voice: bool,
 }
 
 impl Supervisor {
@@ -79,10 +81,12 @@ impl Supervisor {
         let inherited = Inherited { files: FileLimit::get()?, signals: kept.signals.mask_before() };
         inherited.files.raised().set()?;
         let mut sinks = Sinks::open(launch.output == super::Output::Prefix)?;
-        if launch.output == super::Output::OneVoice {
+        let one_voice = launch.output == super::Output::OneVoice;
+        if one_voice {
             sinks.fold(1);
         }
-        let mut supervisor = Supervisor { kept, sinks, ranks: Vec::new(), stage: Stage::Running, cause: None };
+        let mut supervisor =
+            Supervisor { kept, sinks, ranks: Vec::new(), stage: Stage::Running, cause: None, one_voice };
         for rank in 0..launch.ranks {
             match process::start(launch, meeting, rank, inherited) {
                 Ok(process) => supervisor.ranks.push(process),
@@ -218,6 +222,10 @@ impl Supervisor {
     fn rank_failed(&mut self, rank: usize, status: ExitStatus) {
         if self.cause.is_some() {
             return;
+        }
+        // As if our own output could not be written: whoever read it has gone, and needs no word.
+        if self.one_voice && exit_status(status) == Failure::reader_gone().status {
+            return self.end_because(Cause::Output(io::ErrorKind::BrokenPipe.into()));
         }
         // Its last words come before ours. One read takes all that a pipe holds.
         let process = &mut self.ranks[rank];

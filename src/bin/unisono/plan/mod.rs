@@ -8,11 +8,11 @@ use crate::machine::Question;
 use crate::output::Output;
 use row::Asked;
 use std::path::Path;
+use unisono::nccl;
 use unisono::select::Context;
 use unisono::select::machine::Machine;
 use unisono::select::rules::Rules;
 use unisono::topology::placement::Placement;
-use unisono::{Collective, nccl};
 
 /// Say what a collective costs on a machine, which algorithm wins, why, and how far it is from the best possible
 ///
@@ -69,22 +69,23 @@ impl std::str::FromStr for Engine {
 
 impl Arguments {
     pub fn run(self) -> Result<u8, Failure> {
+        let sizes = self.question.sizes()?;
         let topology = self.question.machine.topology()?;
         let machine = Machine::new(&topology);
-        let rules = self.rules.as_deref().map(read_rules).transpose()?;
         let settings = self.settings()?;
+        let rules = self.rules.as_deref().map(read_rules).transpose()?;
         let host = self.question.machine.host()?;
         let host = host
             .filter(|_| self.engine == Engine::Unisono)
             .map(|constants| Context::of_processes(constants).with_rules(rules.clone().unwrap_or_default()));
         let mut out = Output::stdout();
-        for &bytes in &self.question.size.bytes {
+        for bytes in sizes {
             let asked = Asked {
                 machine: &machine,
                 collective: self.question.collective,
-                // What a barrier's messages carry is nobody's.
-                bytes: if self.question.collective == Collective::Barrier { 0 } else { bytes },
+                bytes,
                 dtype: self.question.size.dtype,
+                dtype_name: self.question.size.dtype_name(self.question.collective),
                 placement: &self.placement,
                 rules: rules.as_ref(),
             };
@@ -105,6 +106,13 @@ impl Arguments {
     }
 
     fn settings(&self) -> Result<nccl::Settings, Failure> {
+        let of_nccl_only =
+            (self.no_nvls && self.engine != Engine::Nccl).then_some("--no-nvls: goes with --engine nccl only");
+        let of_ours_only = (self.rules.is_some() && self.engine == Engine::Nccl)
+            .then_some("--rules: NCCL follows rules of its own; leave it out, or ask engine unisono");
+        if let Some(told) = of_nccl_only.or(of_ours_only) {
+            return Err(Failure::new(BAD_ARGUMENTS, told));
+        }
         let refused = |error: &dyn std::fmt::Display| Failure::new(BAD_ARGUMENTS, format!("--nccl-version: {error}"));
         let version = match &self.nccl_version {
             Some(_) if self.engine != Engine::Nccl => {

@@ -4,7 +4,7 @@ use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use std::time::Instant;
 use unisono::nccl;
 use unisono::select::machine::{Machine, Proof, Question};
-use unisono::select::report::{Flip, Offered, Report, reaches};
+use unisono::select::report::{Flip, Offered, Report, reached_by};
 use unisono::select::rules::{Rule, Rules};
 use unisono::select::{Context, Selector};
 use unisono::topology::bound;
@@ -17,11 +17,18 @@ pub struct Asked<'a> {
     pub collective: Collective,
     pub bytes: u64,
     pub dtype: DType,
+    /// None where the collective has no elements.
+    pub dtype_name: Option<&'static str>,
     pub placement: &'a Placement,
     pub rules: Option<&'a Rules>,
 }
 
 impl Asked<'_> {
+    /// What a barrier's messages carry is nobody's.
+    fn bytes_exchanged(&self) -> u64 {
+        if self.collective == Collective::Barrier { 0 } else { self.bytes }
+    }
+
     fn rule(&self, bytes: u64) -> Option<(&Rules, &Rule)> {
         let rules = self.rules?;
         let rule = rules.find(self.collective, bytes, self.machine.ranks, &self.machine.topology.name)?;
@@ -31,23 +38,22 @@ impl Asked<'_> {
     fn report(&self, engine: &'static str, candidates: Vec<Offered>) -> Result<Report, Failure> {
         let topology = self.machine.topology;
         let bound = bound::bound(topology, self.collective);
-        let bound = bound.map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))?.at(self.bytes);
+        let bound = bound.map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))?.at(self.bytes_exchanged());
         let unfit = candidates.first().map(|one| {
             let why = one.rejected.as_deref().unwrap_or("it has no price");
             format!("nothing serves {} there: {} {why}", self.collective, one.name)
         });
-        let report = Report::of_candidates(candidates, engine);
+        let report = Report::of_candidates(candidates, engine, self.machine.ranks);
         let report = report.ok_or_else(|| Failure::new(FAILED, unfit.unwrap_or_default()))?;
         let domains = topology.layout().domains(self.machine.ranks);
         Ok(Report {
             machine: topology.name.clone(),
-            ranks: self.machine.ranks,
             domains,
             collective: self.collective.name(),
             bytes: self.bytes,
-            dtype: Some(self.dtype.name()),
+            dtype: self.dtype_name,
             lower_bound_us: Some(bound.seconds() * 1e6),
-            bound_is_tight: Some(reaches(&bound, report.time_us)),
+            bound_is_tight: Some(bound.tight || reached_by(&bound, &report.candidates).is_some()),
             bound_cut: Some(bound.cut),
             placement: (domains > 1).then(|| self.placement.name().to_owned()),
             constants: topology.constants.clone(),
@@ -61,7 +67,7 @@ pub fn ours(asked: &Asked<'_>) -> Result<Report, Failure> {
     let (started, machine) = (Instant::now(), asked.machine);
     let layout = asked.placement.layout(machine.topology);
     let layout = layout.map_err(|why| Failure::new(BAD_ARGUMENTS, format!("--placement: {why}")))?;
-    let question = Question { collective: asked.collective, bytes: asked.bytes, layout };
+    let question = Question { collective: asked.collective, bytes: asked.bytes_exchanged(), layout };
     let mut answer = machine.explain(question)?;
     let rule = asked.rule(asked.bytes);
     if let Some((rules, rule)) = rule {
@@ -97,9 +103,9 @@ pub fn hosts(context: &Context, asked: &Asked<'_>) -> Result<Report, Failure> {
     layout.map_err(|why| Failure::new(BAD_ARGUMENTS, format!("--placement: {why}")))?;
     let problem = Context::problem(asked.collective, asked.machine.ranks);
     let report = Report::of_job(context, problem, asked.bytes)?;
-    let report = report.proved(&Selector::choose(context, problem, asked.bytes, None)?);
+    let report = report.proved(&Selector::choose(context, problem, asked.bytes_exchanged(), None)?);
     let planning_ms = Some(started.elapsed().as_secs_f64() * 1e3);
-    Ok(Report { dtype: Some(asked.dtype.name()), planning_ms, ..report })
+    Ok(Report { bytes: asked.bytes, dtype: asked.dtype_name, planning_ms, ..report })
 }
 
 /// Why NCCL does not pick what would take less time than its pick: it picks by a model of its own.

@@ -3,11 +3,10 @@
 use crate::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::machine::{OfPlanOnly, Question};
 use crate::output::Output;
+use crate::output_file::OutputFile;
 use crate::plan_file::PlanFile;
 use serde::Serialize;
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use unisono::plan::check::Checked;
@@ -15,12 +14,13 @@ use unisono::plan::chunk::Counts;
 use unisono::plan::counted;
 use unisono::plan::price::{Ports, price};
 use unisono::plan::simulate::trace::{self, Slice};
-use unisono::plan::simulate::{Leg, Simulated, Work, simulate};
+use unisono::plan::simulate::{self, Leg, Simulated, Work};
 use unisono::select::machine::{self, Machine};
 use unisono::select::{self, Context, Selector};
-use unisono::size;
 use unisono::topology::bound::bound;
 use unisono::topology::machines;
+use unisono::words::{counted, short_figure};
+use unisono::{Collective, size};
 
 /// Simulate the chosen plan on a machine: every message a flow, flows share links max-min-fairly
 ///
@@ -43,17 +43,21 @@ pub struct Arguments {
 
     /// Writes what happened when as a trace for Perfetto (ui.perfetto.dev); of one size only
     #[arg(long, value_name = "FILE")]
-    trace: Option<String>,
+    trace: Option<PathBuf>,
 
     /// One JSON object for each size, instead of the text
     #[arg(long)]
     json: bool,
 }
 
+/// Far more than any memory, and little enough to add up places in it.
+const MOST_BYTES: u64 = 1 << 50;
 /// A trace with more slices than this can't be looked at.
 const MOST_SLICES: usize = 2_000_000;
 /// What is asked to be simulated may take longer to prove than a choice may.
 const MOST_PROOF_NS: f64 = 60e9;
+/// A simulation of more messages than this says beforehand how long it takes.
+const MESSAGES_UNTOLD: u64 = 3_000_000;
 /// Legs of the critical path that the text shows at each end.
 const LEGS_SHOWN: usize = 6;
 
@@ -63,7 +67,7 @@ struct Row {
     ranks: usize,
     collective: &'static str,
     bytes: u64,
-    dtype: &'static str,
+    dtype: Option<&'static str>,
     algorithm: String,
     tiles: u32,
     time_us: f64,
@@ -97,18 +101,29 @@ impl Arguments {
     pub fn run(self) -> Result<u8, Failure> {
         let why = "what is simulated is one of our plans, its ranks domain by domain; choose it by --algorithm or --plan, or ask plan";
         self.of_plan.refuse(why)?;
-        let topology = self.question.machine.topology()?;
-        let host = self.question.machine.host()?.map(Context::of_processes);
-        if self.trace.is_some() && self.question.size.bytes.len() > 1 {
+        let sizes = self.question.sizes()?;
+        if let Some(bytes) = sizes.iter().find(|bytes| **bytes > MOST_BYTES) {
+            let (bytes, most) = (size::format(*bytes), size::format(MOST_BYTES));
+            let told = format!("--bytes {bytes}: no buffer of a rank is larger than {most}; give at most that");
+            return Err(Failure::new(BAD_ARGUMENTS, told));
+        }
+        if self.trace.is_some() && sizes.len() > 1 {
             return Err(Failure::new(BAD_ARGUMENTS, "--trace: a trace is of one size; give --bytes one number"));
         }
+        let mut trace = self.trace.as_deref().map(|path| OutputFile::open("--trace", path)).transpose()?;
+        let topology = self.question.machine.topology()?;
+        let host = self.question.machine.host()?.map(Context::of_processes);
         let mut out = Output::stdout();
-        for &bytes in &self.question.size.bytes {
+        for bytes in sizes {
             let at_host = |context: &Context| {
-                machines::host(&context.constants, topology.gpus(), Some((self.question.collective, bytes)))
+                machines::host(
+                    &context.constants,
+                    topology.gpus(),
+                    Some((self.question.collective, self.question.bytes_exchanged(bytes))),
+                )
             };
             let topology = host.as_ref().map_or(Cow::Borrowed(&topology), |context| Cow::Owned(at_host(context)));
-            let row = self.simulate(&Machine::new(&topology), host.as_ref(), bytes)?;
+            let row = self.simulate(&Machine::new(&topology), host.as_ref(), bytes, trace.take())?;
             if self.json {
                 out.json(&row)?;
             } else {
@@ -118,13 +133,20 @@ impl Arguments {
         Ok(0)
     }
 
-    fn simulate(&self, machine: &Machine<'_>, host: Option<&Context>, bytes: u64) -> Result<Row, Failure> {
+    fn simulate(
+        &self,
+        machine: &Machine<'_>,
+        host: Option<&Context>,
+        bytes: u64,
+        trace: Option<OutputFile>,
+    ) -> Result<Row, Failure> {
         let (collective, topology) = (self.question.collective, machine.topology);
+        let exchanged = self.question.bytes_exchanged(bytes);
         let (checked, closed_form_us) = match &self.plan {
-            Some(path) => self.read_plan(path, machine, bytes)?,
+            Some(path) => self.read_plan(path, machine, exchanged)?,
             None => match host {
-                Some(context) => self.choose_on_host(context, machine.ranks, bytes)?,
-                None => self.choose_plan(machine, bytes)?,
+                Some(context) => self.choose_on_host(context, machine.ranks, exchanged)?,
+                None => self.choose_plan(machine, exchanged)?,
             },
         };
         let mut slices: Vec<Slice> = Vec::new();
@@ -133,16 +155,20 @@ impl Arguments {
         let counts = self.counts(&checked, bytes)?;
         if matches!(counts, Counts::Even(0)) {
             let (collective, ranks) = (collective.name(), machine.ranks);
-            let told = format!(
-                "--bytes {bytes}: {collective} among {ranks} ranks has no element for each of them; give more bytes"
-            );
+            let ranks = counted(ranks, "rank");
+            let told =
+                format!("--bytes {bytes}: {collective} among {ranks} has no element for each of them; give more bytes");
             return Err(Failure::new(BAD_ARGUMENTS, told));
         }
-        let wanted = self.trace.is_some().then_some(&mut slices);
-        let simulated = simulate(&checked, topology, &counts, element_bytes, wanted)
-            .map_err(|error| Failure::new(FAILED, error.to_string()))?;
-        if let Some(path) = &self.trace {
-            write_trace(path, &slices)?;
+        let failed = |error: simulate::Failed| Failure::new(FAILED, error.to_string());
+        let messages = simulate::messages(&checked, topology).map_err(failed)?;
+        if messages > MESSAGES_UNTOLD {
+            eprintln!("# {} messages to follow: about a million a second", messages);
+        }
+        let wanted = trace.is_some().then_some(&mut slices);
+        let simulated = simulate::simulate(&checked, topology, &counts, element_bytes, wanted).map_err(failed)?;
+        if let Some(file) = trace {
+            write_trace(file, &slices)?;
         }
         let simulating_ms = started.elapsed().as_secs_f64() * 1e3;
         let least = bound(topology, collective).map_err(|error| Failure::new(BAD_ARGUMENTS, error.to_string()))?;
@@ -153,13 +179,20 @@ impl Arguments {
     /// Whole elements on every rank, and equal chunks where the plan demands them.
     fn counts(&self, checked: &Checked, bytes: u64) -> Result<Counts, Failure> {
         let plan = checked.plan();
-        let elements = bytes / self.question.size.dtype.size() as u64;
+        let elements = match plan.problem.collective {
+            // What its messages carry is nobody's.
+            Collective::Barrier => 1,
+            _ => bytes / self.question.size.dtype.size() as u64,
+        };
         let counts = Counts::of_elements(plan.problem.collective, plan.problem.ranks, elements);
         match counts {
             Counts::Even(count) if plan.demands.equal_chunks => {
                 let chunks = u64::from(plan.grid().chunks_of_count());
                 if count < chunks {
-                    let told = format!("--bytes: {bytes} bytes are fewer elements than the plan has chunks");
+                    let told = format!(
+                        "--bytes {bytes}: the plan cuts that into {chunks} equal chunks, more than there are elements; \
+                                        give more bytes"
+                    );
                     return Err(Failure::new(BAD_ARGUMENTS, told));
                 }
                 Ok(Counts::Even(count / chunks * chunks))
@@ -170,10 +203,11 @@ impl Arguments {
 
     /// The plan in a file, and its closed form: that of all its messages as one stage.
     fn read_plan(&self, path: &Path, machine: &Machine<'_>, bytes: u64) -> Result<(Checked, f64), Failure> {
-        let file = PlanFile::read(path)?;
+        // What can't be simulated at all is a bad argument, whatever is wrong with it.
+        let file = PlanFile::read(path).map_err(|failure| Failure { status: BAD_ARGUMENTS, ..failure })?;
         let problem = file.plan.problem;
         if problem.collective != self.question.collective.even() || problem.ranks != machine.ranks {
-            let told = format!("--plan: {} is {} of {} ranks", file.name, problem.collective, problem.ranks);
+            let told = format!("--plan: {} is {} of {}", file.name, problem.collective, counted(problem.ranks, "rank"));
             let asked = format!("{} of {}", self.question.collective, machine.ranks);
             return Err(Failure::new(BAD_ARGUMENTS, format!("{told}, and what is asked is {asked}")));
         }
@@ -237,7 +271,7 @@ impl Arguments {
             ranks: machine.ranks,
             collective: self.question.collective.name(),
             bytes,
-            dtype: self.question.size.dtype.name(),
+            dtype: self.question.size.dtype_name(self.question.collective),
             algorithm: plan.algorithm.clone(),
             tiles: plan.problem.tiles,
             time_us: simulated.time_ns / 1e3,
@@ -252,40 +286,47 @@ impl Arguments {
     }
 }
 
-fn write_trace(path: &str, slices: &[Slice]) -> Result<(), Failure> {
+fn write_trace(file: OutputFile, slices: &[Slice]) -> Result<(), Failure> {
     if slices.len() > MOST_SLICES {
         let told = format!("--trace: {} messages are more than a trace can show; take fewer GPUs", slices.len());
         return Err(Failure::new(BAD_ARGUMENTS, told));
     }
-    let failed = |error| Failure::new(FAILED, format!("cannot write the trace {path}: {error}"));
-    trace::write(slices, &mut BufWriter::new(File::create(path).map_err(failed)?)).map_err(failed)
+    file.write_with(|out| trace::write(slices, out))
 }
 
 fn part(leg: &Leg) -> Part {
     let what = match leg.work {
         Work::Flow { from, to, bytes, class } => {
-            format!("{bytes} bytes from rank {from} to {to} over {}", class.name())
+            format!("{} from rank {from} to {to} over {}", counted(bytes, "byte"), class.name())
         }
         Work::Latency { from, to, class } => format!("latency from rank {from} to {to} over {}", class.name()),
-        Work::Local { rank, bytes } => format!("rank {rank} passes {bytes} bytes of its memory"),
+        Work::Local { rank, bytes } => format!("rank {rank} passes {} of its memory", counted(bytes, "byte")),
     };
     Part { start_us: leg.start_ns / 1e3, end_us: leg.end_ns / 1e3, what }
 }
 
+/// Bytes in the units that rates have.
+fn decimal(bytes: f64) -> String {
+    let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+    let fitting = units.into_iter().find(|(unit, _)| bytes >= *unit);
+    fitting.map_or_else(|| counted(bytes, "byte"), |(unit, name)| format!("{} {name}", short_figure(bytes / unit)))
+}
+
 fn print(out: &mut Output, row: &Row) -> Result<(), Failure> {
     let Row { machine, ranks, collective, algorithm, tiles, time_us, .. } = row;
-    let bytes = size::format(row.bytes);
-    out.line(&format!("# {collective} of {bytes} on {machine}: {ranks} ranks, {algorithm}, {tiles} tiles"))?;
+    let of = if row.dtype.is_some() { format!(" of {}", size::format(row.bytes)) } else { String::new() };
+    let (ranks, tiles) = (counted(ranks, "rank"), counted(tiles, "tile"));
+    out.line(&format!("# {collective}{of} on {machine}: {ranks}, {algorithm}, {tiles}"))?;
     out.line(&format!("takes         {time_us:.2} us; the closed form says {:.2} us", row.closed_form_us))?;
     out.line(&format!("lower bound   {:.2} us", row.lower_bound_us))?;
     let folded = if row.one_rank_of_each_domain { ", one rank of each domain standing for it" } else { "" };
-    out.line(&format!("simulated     {} messages in {:.0} ms{folded}", row.messages, row.simulating_ms))?;
+    out.line(&format!("simulated     {} in {:.0} ms{folded}", counted(row.messages, "message"), row.simulating_ms))?;
     for one in &row.links {
         let (busiest, mean) = (one.busiest_share * 1e2, one.mean_share * 1e2);
-        let class = format!("{} links", one.class);
         out.line(&format!(
-            "{class:<13} {:.3} GB in all; busy {mean:.1} % on average, {busiest:.1} % at most: {}",
-            one.bytes / 1e9,
+            "{:<13} {} in all; busy {mean:.1} % on average, {busiest:.1} % at most: {}",
+            one.class,
+            decimal(one.bytes),
             one.busiest
         ))?;
     }

@@ -1,7 +1,7 @@
 //! Which moves may stand before others that come first when one factor follows the other.
 
 use super::stage::Space;
-use super::unit::{Renamed, Unit};
+use super::unit::{Unit, UnitMove};
 use crate::types::Rank;
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ impl Unit {
         }
     }
 
-    pub(super) fn section_moves(&self, section: Section) -> &[Renamed] {
+    pub(super) fn section_moves(&self, section: Section) -> &[UnitMove] {
         match section {
             Section::Head => &self.moves[..self.head],
             Section::Body => &self.moves[self.head..self.tail],
@@ -45,7 +45,7 @@ struct Links {
 }
 
 impl Links {
-    fn of<'a>(moves: impl IntoIterator<Item = &'a Renamed>) -> Links {
+    fn of<'a>(moves: impl IntoIterator<Item = &'a UnitMove>) -> Links {
         let mut links = Links { sends: Vec::new(), takes: Vec::new() };
         for one in moves {
             links.sends.extend(one.peers(true));
@@ -116,12 +116,12 @@ impl<'a> Order<'a> {
 }
 
 /// The chunks of the first tile that moves read or write, ascending.
-fn spots(moves: &[Renamed], writes: bool) -> Vec<(Space, u32)> {
+fn spots(moves: &[UnitMove], writes: bool) -> Vec<(Space, u32)> {
     let mut spots = Vec::new();
     for one in moves {
         let mut column = 0;
         for (index, operand) in one.operands.iter().enumerate() {
-            if *operand != super::unit::Named::Local {
+            if *operand != super::unit::UnitOperand::Local {
                 continue;
             }
             let is_asked = (index >= one.sources) == writes;

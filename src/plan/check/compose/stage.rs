@@ -5,8 +5,8 @@
 //! carry. Reduce-scatter: the same backwards. All-to-all: what is meant for those at home in a slot goes to its carrier in the own
 //! domain, and along the carriers to them. Those with a root, and the barrier, are in `rooted.rs`.
 
-use super::kept::Tail;
 use super::places::{Places, Seat};
+use super::put_off::TailReceipts;
 use super::rooted::{self, Rooted};
 use crate::plan::chunk::ChunkId;
 use crate::plan::{Buffer, Plan, Problem};
@@ -34,9 +34,9 @@ pub(super) struct Factor<'a> {
     /// Whether its proof holds if no two chunks are as large as each other: then both ends of a message take it for the same chunks.
     pub(super) tells_apart: bool,
     /// By the number of a rank.
-    pub(super) tails: RefCell<HashMap<usize, Rc<Tail>>>,
-    /// Of ranks, whether they keep what they sent until it is taken.
-    pub(super) kept: RefCell<HashMap<usize, bool>>,
+    pub(super) tail_receipts: RefCell<HashMap<usize, Rc<TailReceipts>>>,
+    /// Of ranks, whether they wait for no receipt that others may put off.
+    pub(super) waits_for_none: RefCell<HashMap<usize, bool>>,
 }
 
 /// Who runs a factor together.

@@ -9,7 +9,7 @@ use crate::types::Rank;
 pub(super) struct Unit {
     /// The stage, by its number.
     pub(super) stage: usize,
-    pub(super) moves: Vec<Renamed>,
+    pub(super) moves: Vec<UnitMove>,
     /// Moves before this one only send: they wait for nothing.
     pub(super) head: usize,
     /// Moves from this one on only receive.
@@ -19,10 +19,10 @@ pub(super) struct Unit {
 }
 
 /// A move of a factor as moves of the whole, which differ by the places of their chunks alone.
-pub(super) struct Renamed {
+pub(super) struct UnitMove {
     pub(super) reduction: Option<Reduction>,
     /// Sources, then destinations.
-    pub(super) operands: Vec<Named>,
+    pub(super) operands: Vec<UnitOperand>,
     pub(super) sources: usize,
     /// Where the local operands lie, one after the other.
     pub(super) spaces: Vec<Space>,
@@ -30,7 +30,7 @@ pub(super) struct Renamed {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Named {
+pub(super) enum UnitOperand {
     Local,
     Peer { rank: Rank, channel: u16 },
 }
@@ -43,23 +43,23 @@ pub(super) struct Row {
     pub(super) columns: Vec<(u32, u32)>,
 }
 
-impl Renamed {
+impl UnitMove {
     pub(super) fn peers(&self, sends: bool) -> impl Iterator<Item = (Rank, u16)> {
         let operands = if sends { &self.operands[self.sources..] } else { &self.operands[..self.sources] };
         operands.iter().filter_map(|operand| match *operand {
-            Named::Peer { rank, channel } => Some((rank, channel)),
-            Named::Local => None,
+            UnitOperand::Peer { rank, channel } => Some((rank, channel)),
+            UnitOperand::Local => None,
         })
     }
 
     fn only_sends(&self) -> bool {
-        let sends = self.operands[self.sources..].iter().all(|one| *one != Named::Local);
-        self.reduction.is_none() && self.operands[0] == Named::Local && sends
+        let sends = self.operands[self.sources..].iter().all(|one| *one != UnitOperand::Local);
+        self.reduction.is_none() && self.operands[0] == UnitOperand::Local && sends
     }
 
     fn only_receives(&self) -> bool {
-        let stores = self.operands[self.sources..].iter().all(|one| *one == Named::Local);
-        self.reduction.is_none() && self.operands[0] != Named::Local && stores
+        let stores = self.operands[self.sources..].iter().all(|one| *one == UnitOperand::Local);
+        self.reduction.is_none() && self.operands[0] != UnitOperand::Local && stores
     }
 }
 
@@ -110,7 +110,7 @@ pub(super) fn unit(
         return None;
     }
     let rank = |local| stage.rank(finder.places, member, local);
-    let mut moves: Vec<Renamed> = Vec::new();
+    let mut moves: Vec<UnitMove> = Vec::new();
     // Nothing but the last stage's tails is put off, and past other tiles alone: with a single tile nothing is.
     let may_put_off = number == last && finder.tiles > 1 && factor.may_put_off(local);
     each_move(&steps, &mut |one, round| {
@@ -155,10 +155,12 @@ fn renamed(
     rank: &dyn Fn(usize) -> Rank,
     one: &Move,
     round: u32,
-) -> Option<Option<Renamed>> {
+) -> Option<Option<UnitMove>> {
     let named = |operand: &Operand| match *operand {
-        Operand::Local(_) => Named::Local,
-        Operand::Peer { rank: local, channel } => Named::Peer { rank: rank(local), channel: channel + stage.channel },
+        Operand::Local(_) => UnitOperand::Local,
+        Operand::Peer { rank: local, channel } => {
+            UnitOperand::Peer { rank: rank(local), channel: channel + stage.channel }
+        }
     };
     let mut columns: Vec<&[Run]> = Vec::new();
     for operand in one.sources.iter().chain(&one.destinations) {
@@ -166,10 +168,10 @@ fn renamed(
             columns.push(memory.runs(span, round)?);
         }
     }
-    let mut operands: Vec<Named> = one.sources.iter().chain(&one.destinations).map(named).collect();
+    let mut operands: Vec<UnitOperand> = one.sources.iter().chain(&one.destinations).map(named).collect();
     let (from, to) = operands.split_at(one.sources.len());
-    if one.reduction.is_none() && from == [Named::Local] {
-        let stored: Vec<usize> = (0..to.len()).filter(|index| to[*index] == Named::Local).collect();
+    if one.reduction.is_none() && from == [UnitOperand::Local] {
+        let stored: Vec<usize> = (0..to.len()).filter(|index| to[*index] == UnitOperand::Local).collect();
         let is_there = |column: &&[Run]| same_places(column, columns[0]);
         if let Some(column) = columns[1..].iter().position(is_there) {
             operands.remove(one.sources.len() + stored[column]);
@@ -185,7 +187,7 @@ fn renamed(
         reduction => reduction,
     };
     let spaces = columns.iter().map(|runs| runs[0].space).collect();
-    Some(Some(Renamed { reduction, operands, sources: one.sources.len(), spaces, rows }))
+    Some(Some(UnitMove { reduction, operands, sources: one.sources.len(), spaces, rows }))
 }
 
 fn same_places(one: &[Run], other: &[Run]) -> bool {

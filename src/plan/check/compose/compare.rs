@@ -2,7 +2,7 @@
 
 use super::order::{Order, Section};
 use super::stage::Space;
-use super::unit::{Named, Unit};
+use super::unit::{Unit, UnitOperand};
 use crate::plan::check::flaw::{Departure, Flaw, Inside, Place};
 use crate::plan::chunk::{ChunkId, Grid};
 use crate::plan::{Buffer, Move, Operand, Program, Span, Step};
@@ -38,7 +38,7 @@ struct Found<'a> {
     at: Place,
 }
 
-struct Merge<'a> {
+struct Comparison<'a> {
     script: &'a Script,
     grid: Grid,
     uneven: bool,
@@ -59,9 +59,9 @@ struct Merge<'a> {
 ///
 /// # Errors
 /// Where it is not.
-pub(super) fn follow(script: &Script, grid: &Grid, uneven: bool, program: &Program) -> Result<(), Flaw> {
+pub(super) fn compare(script: &Script, grid: &Grid, uneven: bool, program: &Program) -> Result<(), Flaw> {
     let tiles = script.tiles as usize;
-    let mut merge = Merge {
+    let mut comparison = Comparison {
         script,
         grid: *grid,
         uneven,
@@ -74,14 +74,14 @@ pub(super) fn follow(script: &Script, grid: &Grid, uneven: bool, program: &Progr
         ends: vec![None; tiles],
     };
     let is_first = |one: &usize| script.units[one % script.units.len()].stage == 0;
-    let all = 0..merge.progress.len();
+    let all = 0..comparison.progress.len();
     match program.lanes.len() {
-        1 => merge.lane(0, &program.lanes[0], &all.collect::<Vec<_>>())?,
+        1 => comparison.lane(0, &program.lanes[0], &all.collect::<Vec<_>>())?,
         2 => {
-            merge.are_lanes_apart()?;
+            comparison.are_lanes_apart()?;
             let (ahead, behind): (Vec<usize>, Vec<usize>) = all.partition(is_first);
-            merge.lane(0, &program.lanes[0], &ahead)?;
-            merge.lane(1, &program.lanes[1], &behind)?;
+            comparison.lane(0, &program.lanes[0], &ahead)?;
+            comparison.lane(1, &program.lanes[1], &behind)?;
         }
         _ => return Err(departure(Place { rank: script.rank, lane: 0, step: 0, inside: None }, Departure::Lanes)),
     }
@@ -92,7 +92,7 @@ fn departure(at: Place, departure: Departure) -> Flaw {
     Flaw::Composition { at, departure }
 }
 
-impl Merge<'_> {
+impl Comparison<'_> {
     fn unit(&self, instance: usize) -> (usize, &Unit) {
         let number = instance % self.script.units.len();
         (number, &self.script.units[number])
@@ -232,12 +232,12 @@ impl Merge<'_> {
         let mut columns = row.columns.iter().zip(&expected.spaces);
         for (operand, named) in sources.iter().chain(destinations).zip(&expected.operands) {
             match (operand, named) {
-                (Operand::Peer { rank, channel }, Named::Peer { rank: peer, channel: other }) => {
+                (Operand::Peer { rank, channel }, UnitOperand::Peer { rank: peer, channel: other }) => {
                     if (rank, channel) != (peer, other) {
                         return 0;
                     }
                 }
-                (Operand::Local(span), Named::Local) => {
+                (Operand::Local(span), UnitOperand::Local) => {
                     let (&(first, stride), space) = columns.next().expect("a column for each local operand");
                     if span.buffer != buffer(*space) || span.len != row.len {
                         return 0;

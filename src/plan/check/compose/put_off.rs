@@ -1,4 +1,7 @@
-//! Whether those from whom a rank of a factor takes its last messages go on to their ends though it has yet to take them.
+//! Which ranks of a factor may put their last receipts off: those from whose senders nobody waits for them to be taken.
+//!
+//! A sender waits if it overwrites what it sent from: that may be read until the message is taken. It is the *sender's* program that
+//! says so, whatever the receiver does with its own memory.
 
 use super::stage::Factor;
 use super::unit::each_move;
@@ -7,16 +10,16 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// How many of the last messages of each sender and channel a rank takes in moves after which it sends nothing.
-pub(super) type Tail = HashMap<(usize, u16), usize>;
+pub(super) type TailReceipts = HashMap<(usize, u16), usize>;
 
 impl Factor<'_> {
     /// Of the rank with this number.
-    fn tail(&self, local: usize) -> Rc<Tail> {
-        if let Some(known) = self.tails.borrow().get(&local) {
+    fn tail_receipts(&self, local: usize) -> Rc<TailReceipts> {
+        if let Some(known) = self.tail_receipts.borrow().get(&local) {
             return known.clone();
         }
         let steps: Vec<Step> = self.plan.program(local).lanes.into_iter().flatten().collect();
-        let mut tail = Tail::new();
+        let mut tail = TailReceipts::new();
         let only_takes = |one: &Move| one.reduction.is_none() && peers(&one.destinations).next().is_none();
         // A factor with waits is refused elsewhere.
         let _ = each_move(&steps, &mut |one, _| {
@@ -27,37 +30,35 @@ impl Factor<'_> {
             Some(())
         });
         let tail = Rc::new(tail);
-        self.tails.borrow_mut().insert(local, tail.clone());
+        self.tail_receipts.borrow_mut().insert(local, tail.clone());
         tail
     }
-}
 
-impl Factor<'_> {
     /// Whether no rank from which this one takes messages in its tail waits for messages to be taken that others take in theirs: then this
     /// rank may put its tail off.
     pub(super) fn may_put_off(&self, local: usize) -> bool {
-        let tail = self.tail(local);
-        tail.keys().all(|(sender, _)| self.keeps_sent(*sender))
+        let tail = self.tail_receipts(local);
+        tail.keys().all(|(sender, _)| self.waits_for_none(*sender))
     }
 
-    fn keeps_sent(&self, local: usize) -> bool {
-        if let Some(known) = self.kept.borrow().get(&local) {
+    fn waits_for_none(&self, local: usize) -> bool {
+        if let Some(known) = self.waits_for_none.borrow().get(&local) {
             return *known;
         }
         let steps: Vec<Step> = self.plan.program(local).lanes.into_iter().flatten().collect();
-        let mut kept = Kept::new(self, local, &steps);
+        let mut sender = Sender::new(self, local, &steps);
         let _ = each_move(&steps, &mut |one, round| {
-            kept.add(one, round);
+            sender.add(one, round);
             Some(())
         });
-        self.kept.borrow_mut().insert(local, kept.is_kept);
-        kept.is_kept
+        self.waits_for_none.borrow_mut().insert(local, sender.waits_for_none);
+        sender.waits_for_none
     }
 }
 
 /// From where a rank has sent what others may take late, and whether it has had to wait for that.
-struct Kept {
-    is_kept: bool,
+struct Sender {
+    waits_for_none: bool,
     /// Of each receiver and channel how many messages are not taken late.
     early: HashMap<(usize, u16), usize>,
     /// Input and output are one where the factor can be in place: then by the output.
@@ -65,24 +66,24 @@ struct Kept {
     in_place: Option<i64>,
 }
 
-impl Kept {
-    fn new(factor: &Factor, local: usize, steps: &[Step]) -> Kept {
+impl Sender {
+    fn new(factor: &Factor, local: usize, steps: &[Step]) -> Sender {
         let mut early: HashMap<(usize, u16), usize> = HashMap::new();
         let _ = each_move(steps, &mut |one, _| {
             peers(&one.destinations).for_each(|link| *early.entry(link).or_default() += 1);
             Some(())
         });
         for ((peer, channel), messages) in &mut early {
-            let late = factor.tail(*peer).get(&(local, *channel)).copied().unwrap_or(0);
+            let late = factor.tail_receipts(*peer).get(&(local, *channel)).copied().unwrap_or(0);
             *messages = messages.saturating_sub(late);
         }
         let in_place = factor.plan.grid().in_place_offset(local);
-        Kept { is_kept: true, early, spots: HashSet::new(), in_place }
+        Sender { waits_for_none: true, early, spots: HashSet::new(), in_place }
     }
 
     fn add(&mut self, one: &Move, round: u32) {
         let written = self.spots(&one.destinations, round);
-        self.is_kept &= !written.iter().any(|spot| self.spots.contains(spot));
+        self.waits_for_none &= !written.iter().any(|spot| self.spots.contains(spot));
         let mut is_late = false;
         for link in peers(&one.destinations) {
             let early = self.early.entry(link).or_default();
@@ -91,7 +92,7 @@ impl Kept {
         }
         if is_late {
             // A result that has no memory waits until it is taken.
-            self.is_kept &= !written.is_empty() || one.reduction.is_none();
+            self.waits_for_none &= !written.is_empty() || one.reduction.is_none();
             let read = if one.reduction.is_none() { self.spots(&one.sources, round) } else { Vec::new() };
             self.spots.extend(written.into_iter().chain(read));
         }
