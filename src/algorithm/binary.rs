@@ -14,7 +14,7 @@
 //! Source: folklore.
 
 use super::Algorithm;
-use super::chains::{crosses, ends, in_tree};
+use super::chains::{Load, crosses, ends, in_tree};
 use super::write::{ahead, broadcast_or_reduce, chunks_of, each_tile, from_root, promise, serves};
 use crate::plan::build::{copy, peer, reduce, striding};
 use crate::plan::{Buffer, Operand, Order, Plan, Problem, Program, Promise, Reduction, Stage};
@@ -48,12 +48,12 @@ impl Algorithm for BinaryTree {
         };
         let ways = in_tree(problem, |rank| {
             let parent = parent(problem, rank)?;
-            Some((parent, beside(parent, crosses(problem, parent, rank))))
+            Some((parent, Load::each(beside(parent, crosses(problem, parent, rank)))))
         });
         let tiles = u64::from(problem.tiles);
         let most = |crossing: bool| ends(problem).map(|rank| beside(rank, crossing)).max().unwrap_or(0) * tiles;
-        let Promise { chunks_sent: messages, chunks_received: local_chunks, .. } = self.promise(problem);
-        let stage = Stage { messages, local_chunks, ..Stage::default() };
+        let local_chunks = self.promise(problem).chunks_received;
+        let stage = Stage { local_chunks, ..Stage::default() };
         ways.pipelined([most(false), most(true)], problem.tiles, stage)
     }
     fn order(&self, problem: &Problem, _chunk: u32) -> Order {

@@ -21,7 +21,7 @@
 //! Source: folklore; Thakur, Rabenseifner and Gropp 2005 for gather and scatter.
 
 use super::Algorithm;
-use super::chains::{self, in_tree};
+use super::chains::{self, Load, in_tree};
 use super::write::{ahead, block, blocks, ceil_log2, chunks_of, from_root, plan, program, promise, serves, wrapped};
 use crate::plan::build::{copy, peer, reduce};
 use crate::plan::{Buffer, Move, Operand, Order, Plan, Problem, Program, Promise, Reduction, Stage};
@@ -79,9 +79,9 @@ fn sum_below(problem: &Problem, place: usize, reach: usize) -> Order {
     if runs.is_empty() { own } else { Order::Fold([own].into_iter().chain(runs).collect()) }
 }
 
-/// The rank above another, and for how many blocks the message between them has the parent's port. On the way down all set out at
+/// The rank above another, and what the parent's port passes until the message between them is through. On the way down all set out at
 /// once and share it; on the way up the larger ones come later, and wait for nobody.
-fn above(problem: &Problem, rank: Rank) -> Option<(Rank, u64)> {
+fn above(problem: &Problem, rank: Rank) -> Option<(Rank, Load)> {
     let place = from_root(problem, rank);
     if place == 0 {
         return None;
@@ -93,11 +93,11 @@ fn above(problem: &Problem, rank: Rank) -> Option<(Rank, u64)> {
     let crosses =
         |distance: usize| chains::crosses(problem, parent.rank(parent.place), parent.rank(parent.place + distance));
     let beside = parent.children.iter().copied().filter(|distance| crosses(*distance) == crosses(own));
-    let chunks = match problem.collective {
+    let passed = match problem.collective {
         Collective::Broadcast | Collective::Scatter => chains::shared(beside.map(size), size(own)),
-        _ => beside.filter(|distance| *distance >= own).map(size).sum(),
+        _ => chains::shared(beside.filter(|distance| *distance >= own).map(size), u64::MAX),
     };
-    Some((parent.rank(parent.place), chunks))
+    Some((parent.rank(parent.place), passed))
 }
 
 /// A rank's place in the tree.

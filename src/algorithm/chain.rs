@@ -11,7 +11,7 @@
 //! Source: folklore; Sanders, Speck and Träff 2009 call it the linear pipeline.
 
 use super::Algorithm;
-use super::chains::{Chain as Row, crosses};
+use super::chains::{Chain as Row, Load, crosses};
 use super::write::{ahead, behind, broadcast_or_reduce, chunks_of, each_tile, from_root, promise, serves};
 use crate::plan::build::{copy, peer, reduce, striding};
 use crate::plan::{Buffer, Order, Plan, Problem, Program, Promise, Reduction, Stage};
@@ -39,11 +39,11 @@ impl Algorithm for Chain {
         let tiles = u64::from(problem.tiles);
         let rank = |place: usize| ahead(problem, problem.root, place);
         let row = (1..problem.ranks)
-            .fold(Row::default(), |row, place| row.then(crosses(problem, rank(place - 1), rank(place)), 1));
+            .fold(Row::default(), |row, place| row.then(crosses(problem, rank(place - 1), rank(place)), Load::one(1)));
         vec![row.pipelined(
             [tiles, tiles],
             problem.tiles,
-            Stage { local_chunks: tiles, messages: tiles, alone: true, ..Stage::default() },
+            Stage { local_chunks: tiles, alone: true, ..Stage::default() },
         )]
     }
     fn order(&self, problem: &Problem, _chunk: u32) -> Order {

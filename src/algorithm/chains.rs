@@ -13,35 +13,37 @@ const MOST_ENDS: usize = 4096;
 /// More ranks than these are not followed round by round.
 const MOST_FOLLOWED: usize = 2048;
 
-/// Messages one after the other: how many stay and how many cross, and the chunks whose time they take on ports of each kind.
+/// Messages one after the other: how many stay and how many cross, and the chunks and messages whose time they take on ports of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Chain {
     hops: [u32; 2],
     chunks: [u64; 2],
+    messages: [u64; 2],
 }
 
 impl Chain {
-    /// So many messages and chunks, within domains and between them.
+    /// So many hops, within domains and between them, while ports pass so many chunks, each a message.
     pub fn of(hops: [u32; 2], chunks: [u64; 2]) -> Chain {
-        Chain { hops, chunks }
+        Chain { hops, chunks, messages: chunks }
     }
 
-    /// One message more, which has its port while so many chunks pass it.
-    pub fn then(mut self, crosses: bool, chunks: u64) -> Chain {
+    /// One hop more, while its port passes so much.
+    pub fn then(mut self, crosses: bool, passed: Load) -> Chain {
         self.hops[usize::from(crosses)] += 1;
-        self.chunks[usize::from(crosses)] += chunks;
-        self
+        self.busy(crosses, passed)
     }
 
-    /// A port is busy with so many chunks more.
-    fn busy(mut self, crosses: bool, chunks: u64) -> Chain {
-        self.chunks[usize::from(crosses)] += chunks;
+    /// A port passes so much more.
+    fn busy(mut self, crosses: bool, passed: Load) -> Chain {
+        self.chunks[usize::from(crosses)] += passed.chunks;
+        self.messages[usize::from(crosses)] += passed.messages;
         self
     }
 
     fn plus(self, other: Chain) -> Chain {
         let hops = [0, 1].map(|side| self.hops[side] + other.hops[side]);
-        Chain { hops, chunks: [0, 1].map(|side| self.chunks[side] + other.chunks[side]) }
+        let chunks = [0, 1].map(|side| self.chunks[side] + other.chunks[side]);
+        Chain { hops, chunks, messages: [0, 1].map(|side| self.messages[side] + other.messages[side]) }
     }
 
     /// The way of the first of many tiles, while the busiest ports inside and between domains pass so many chunks of all. The tile that
@@ -60,6 +62,9 @@ impl Chain {
             chunks_out: inside,
             chunks_in: inside,
             crossing_chunks: crossing,
+            messages_out: inside,
+            messages_in: inside,
+            crossing_messages: crossing,
             fill_chunks: fill[0],
             crossing_fill_chunks: fill[1],
             pipelined: true,
@@ -69,7 +74,29 @@ impl Chain {
 
     /// Whether it takes as long as another on any machine.
     fn covers(&self, other: &Chain) -> bool {
-        (0..2).all(|side| self.hops[side] >= other.hops[side] && self.chunks[side] >= other.chunks[side])
+        (0..2).all(|side| {
+            let is_long = self.hops[side] >= other.hops[side];
+            is_long && self.chunks[side] >= other.chunks[side] && self.messages[side] >= other.messages[side]
+        })
+    }
+}
+
+/// What passes a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    pub chunks: u64,
+    pub messages: u64,
+}
+
+impl Load {
+    /// One message.
+    pub fn one(chunks: u64) -> Load {
+        Load { chunks, messages: 1 }
+    }
+
+    /// Messages of one chunk each.
+    pub fn each(chunks: u64) -> Load {
+        Load { chunks, messages: chunks }
     }
 }
 
@@ -110,15 +137,26 @@ impl Longest {
     /// Chain by chain what a price is made of.
     pub fn stages(&self, problem: &Problem) -> Vec<Stage> {
         let tiles = u64::from(problem.tiles);
-        let of_chain = |(number, Chain { hops, chunks }): (usize, &Chain)| {
+        let of_chain = |(number, Chain { hops, chunks, messages }): (usize, &Chain)| {
             let [stay, cross] = chunks.map(|chunks| chunks * tiles);
+            let [messages, crossing_messages] = messages.map(|messages| messages * tiles);
             let stage = Stage { chain: number as u32, ..Stage::default() };
-            let messages = u64::from(hops[0]) * tiles;
-            let inside =
-                Stage { hops: hops[0], chunks_out: stay, chunks_in: stay, local_chunks: stay, messages, ..stage };
-            let messages = u64::from(hops[1]) * tiles;
-            let crossing =
-                Stage { crossing_hops: hops[1], crossing_chunks: cross, local_chunks: cross, messages, ..stage };
+            let inside = Stage {
+                hops: hops[0],
+                chunks_out: stay,
+                chunks_in: stay,
+                messages_out: messages,
+                messages_in: messages,
+                local_chunks: stay,
+                ..stage
+            };
+            let crossing = Stage {
+                crossing_hops: hops[1],
+                crossing_chunks: cross,
+                crossing_messages,
+                local_chunks: cross,
+                ..stage
+            };
             [(inside, hops[0]), (crossing, hops[1])].into_iter().filter(|(_, hops)| *hops > 0).map(|(stage, _)| stage)
         };
         self.0.iter().enumerate().flat_map(of_chain).collect()
@@ -137,14 +175,14 @@ pub(super) fn crosses(problem: &Problem, one: Rank, other: Rank) -> bool {
     problem.layout.domain(one) != problem.layout.domain(other)
 }
 
-/// The ways between the root of a tree and all other ranks: `above` says who is above a rank and for how many chunks their message has
-/// its port.
-pub(super) fn in_tree(problem: &Problem, above: impl Fn(Rank) -> Option<(Rank, u64)>) -> Longest {
+/// The ways between the root of a tree and all other ranks: `above` says who is above a rank and what the port of their message passes
+/// until it is through.
+pub(super) fn in_tree(problem: &Problem, above: impl Fn(Rank) -> Option<(Rank, Load)>) -> Longest {
     let mut longest = Longest::default();
     for end in ends(problem).skip(1) {
         let (mut rank, mut chain) = (end, Chain::default());
-        while let Some((parent, chunks)) = above(rank) {
-            chain = chain.then(crosses(problem, rank, parent), chunks);
+        while let Some((parent, passed)) = above(rank) {
+            chain = chain.then(crosses(problem, rank, parent), passed);
             rank = parent;
         }
         longest.add(chain);
@@ -163,10 +201,10 @@ pub(super) fn ends(problem: &Problem) -> impl Iterator<Item = Rank> {
     (0..problem.ranks).filter(is_kept).map(move |place| ahead(&problem, problem.root, place))
 }
 
-/// For how many chunks a message to one of several has its port when all set out at once: `sizes` are those of all that pass the same
+/// What a port passes until a message to one of several is through, when all set out at once: `sizes` are those of all that pass the same
 /// port, which they share fairly.
-pub(super) fn shared(sizes: impl Iterator<Item = u64>, size: u64) -> u64 {
-    sizes.map(|other| other.min(size)).sum()
+pub(super) fn shared(sizes: impl Iterator<Item = u64>, size: u64) -> Load {
+    sizes.fold(Load::default(), |all, other| Load { chunks: all.chunks + other.min(size), messages: all.messages + 1 })
 }
 
 /// Rounds in each of which every rank hears from another, or not, and goes on when it has: `hears(round, rank)` says from whom, and how
@@ -193,8 +231,9 @@ pub(super) fn in_rounds(
             let mut ready = before[from].clone();
             ready.add_all(ports[from][0][side].0.iter().copied());
             ready.add_all(ports[rank][1][side].0.iter().copied());
-            let passed = Longest(ready.0.iter().map(|chain| chain.busy(crosses, chunks)).collect());
-            heard.add_all(ready.0.iter().map(|chain| chain.then(crosses, chunks)));
+            let load = Load::one(chunks);
+            let passed = Longest(ready.0.iter().map(|chain| chain.busy(crosses, load)).collect());
+            heard.add_all(ready.0.iter().map(|chain| chain.then(crosses, load)));
             ports[from][0][side] = passed.clone();
             ports[rank][1][side] = passed;
         }
@@ -230,7 +269,7 @@ mod tests {
     #[test]
     fn chains_that_another_covers_are_left_out() {
         let mut longest = Longest::default();
-        let (near, far) = (Chain::default().then(false, 4), Chain::default().then(true, 1));
+        let (near, far) = (Chain::default().then(false, Load::one(4)), Chain::default().then(true, Load::one(1)));
         [near, far, near].into_iter().for_each(|chain| longest.add(chain));
         assert_eq!(longest.0, [near, far]);
         longest.add(near.plus(far));
@@ -242,7 +281,7 @@ mod tests {
     #[test]
     fn a_row_crosses_where_its_domains_meet() {
         let problem = Problem { root: 1, layout: Layout::Blocks(4), ..Problem::new(Collective::Broadcast, 8) };
-        let before = |rank: Rank| (rank != problem.root).then(|| ((rank + 7) % 8, 1));
-        assert_eq!(in_tree(&problem, before).0, [Chain { hops: [5, 2], chunks: [5, 2] }]);
+        let before = |rank: Rank| (rank != problem.root).then(|| ((rank + 7) % 8, Load::one(1)));
+        assert_eq!(in_tree(&problem, before).0, [Chain::of([5, 2], [5, 2])]);
     }
 }

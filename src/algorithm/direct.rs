@@ -21,7 +21,7 @@
 //! MSCCL++.
 
 use super::Algorithm;
-use super::chains::{Chain, Longest};
+use super::chains::{Chain, Load, Longest};
 use super::write::{ahead, ascending, behind, block, chunks_of, direct_stages, plan, program, promise, serves};
 use crate::plan::build::{copy, peer, reduce};
 use crate::plan::{Buffer, Move, Operand, Order, Plan, Problem, Program, Promise, Reduction, Stage};
@@ -121,7 +121,7 @@ fn at_root(problem: &Problem) -> Vec<Stage> {
     let mut longest = Longest::default();
     for (crosses, blocks) in [(false, inside), (true, crossing)] {
         if blocks > 0 {
-            longest.add(Chain::default().then(crosses, blocks as u64));
+            longest.add(Chain::default().then(crosses, Load::each(blocks as u64)));
         }
     }
     longest.stages_alone(problem)

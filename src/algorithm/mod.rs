@@ -65,13 +65,26 @@ pub trait Algorithm: Sync {
     fn order(&self, problem: &Problem, chunk: u32) -> Order;
 }
 
-/// All in one stage, of which as much crosses as there can.
+/// All in one stage, of which as much crosses as there can; each hop is a message of every rank.
 fn one_stage(promise: Promise, problem: &Problem) -> Vec<Stage> {
     let Promise { hops, chunks_sent, chunks_received } = promise;
-    let stage = Stage { local_chunks: chunks_received, messages: chunks_sent, ..Stage::default() };
+    let stage = Stage { local_chunks: chunks_received, ..Stage::default() };
+    let messages = u64::from(hops);
     vec![match problem.layout.domains(problem.ranks) > 1 {
-        true => Stage { crossing_hops: hops, crossing_chunks: chunks_sent.max(chunks_received), ..stage },
-        false => Stage { hops, chunks_out: chunks_sent, chunks_in: chunks_received, ..stage },
+        true => Stage {
+            crossing_hops: hops,
+            crossing_chunks: chunks_sent.max(chunks_received),
+            crossing_messages: messages,
+            ..stage
+        },
+        false => Stage {
+            hops,
+            chunks_out: chunks_sent,
+            chunks_in: chunks_received,
+            messages_out: messages,
+            messages_in: messages,
+            ..stage
+        },
     }]
 }
 

@@ -70,8 +70,7 @@ impl Algorithm for Nvls {
     }
     fn stages(&self, problem: &Problem) -> Vec<Stage> {
         let (others, tiles) = (problem.ranks as u64 - 1, u64::from(problem.tiles));
-        let stage =
-            Stage { hops: 1, local_chunks: tiles, messages: tiles, through: Through::Switch, ..Stage::default() };
+        let stage = Stage { hops: 1, local_chunks: tiles, through: Through::Switch, ..Stage::default() };
         let asked = if problem.collective == Collective::AllReduce { FOLDERS.min(problem.tiles) } else { 1 };
         let fold = Stage { chunks_out: others * tiles, chunks_in: tiles, asked, ..stage };
         let spread = Stage { chunks_out: tiles, chunks_in: others * tiles, ..stage };

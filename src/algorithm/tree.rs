@@ -20,7 +20,7 @@
 //! Source: Sanders, Speck and Träff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan", 2009.
 
 use super::Algorithm;
-use super::chains::{crosses, ends, in_tree};
+use super::chains::{Load, crosses, ends, in_tree};
 use super::write::{ahead, ceil_log2, each_tile, from_root, plan, promise, serves};
 use crate::plan::build::{copy, peer_on, reduce, striding};
 use crate::plan::{Buffer, Lane, Operand, Order, Plan, Problem, Program, Promise, Reduction, Stage};
@@ -67,15 +67,15 @@ impl Algorithm for DoubleTree {
         let ways = |half: Half| {
             let way = in_tree(problem, |rank| {
                 let parent = half.parent(problem, rank)?;
-                Some((parent, beside(problem, half, parent, crosses(problem, parent, rank))))
+                Some((parent, Load::each(beside(problem, half, parent, crosses(problem, parent, rank)))))
             });
             if problem.collective == Collective::AllReduce { way.followed_by(&way) } else { way }
         };
         let tiles = u64::from(problem.tiles);
         let passed =
             ends(problem).map(|rank| passed(problem, rank)).fold([0; 2], |a, b| [a[0].max(b[0]), a[1].max(b[1])]);
-        let Promise { chunks_sent: messages, chunks_received: local_chunks, .. } = self.promise(problem);
-        let stage = Stage { messages, local_chunks, ..Stage::default() };
+        let local_chunks = self.promise(problem).chunks_received;
+        let stage = Stage { local_chunks, ..Stage::default() };
         ways(Half::First).or(&ways(Half::Second)).pipelined(passed.map(|chunks| chunks * tiles), problem.tiles, stage)
     }
     fn order(&self, problem: &Problem, chunk: u32) -> Order {

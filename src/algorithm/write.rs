@@ -104,8 +104,10 @@ pub(super) fn direct_stages(problem: &Problem, hops: usize) -> Vec<Stage> {
         chunks_out: (largest as u64 - 1) * tiles,
         chunks_in: (largest as u64 - 1) * tiles,
         crossing_chunks: (ranks - smallest) as u64 * tiles,
+        messages_out: largest as u64 - 1,
+        messages_in: largest as u64 - 1,
+        crossing_messages: (ranks - smallest) as u64,
         local_chunks: (ranks as u64 - 1) * tiles,
-        messages: ranks as u64 - 1,
         ..Stage::default()
     };
     if ranks == 1 { Vec::new() } else { vec![stage; hops] }

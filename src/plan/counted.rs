@@ -17,7 +17,9 @@ struct Passed {
     inside: [u64; 2],
     crossing: [u64; 2],
     local: u64,
-    messages: u64,
+    /// The same of messages.
+    messages_inside: [u64; 2],
+    messages_crossing: [u64; 2],
 }
 
 /// Everything as one stage: its messages overlap as they may, and none of its parts is known to wait for another.
@@ -40,7 +42,9 @@ pub fn stage(checked: &Checked, layout: Layout) -> Stage {
         chunks_in: most(|passed| passed.inside[1]),
         crossing_chunks: most(|passed| passed.crossing[0].max(passed.crossing[1])),
         local_chunks: most(|passed| passed.local),
-        messages: most(|passed| passed.messages),
+        messages_out: most(|passed| passed.messages_inside[0]),
+        messages_in: most(|passed| passed.messages_inside[1]),
+        crossing_messages: most(|passed| passed.messages_crossing[0].max(passed.messages_crossing[1])),
         ..Stage::default()
     }
 }
@@ -63,11 +67,14 @@ impl Passed {
         for (direction, operands) in [&one.destinations, &one.sources].into_iter().enumerate() {
             for (other, _) in operands.iter().filter_map(peer) {
                 let is_inside = layout.domain(other) == layout.domain(rank);
-                let passed = if is_inside { &mut self.inside } else { &mut self.crossing };
-                passed[direction] += len;
+                let (chunks, messages) = match is_inside {
+                    true => (&mut self.inside, &mut self.messages_inside),
+                    false => (&mut self.crossing, &mut self.messages_crossing),
+                };
+                chunks[direction] += len;
+                messages[direction] += 1;
             }
         }
-        self.messages += one.destinations.iter().filter_map(peer).count() as u64;
         let additions = if one.reduction.is_some() { one.sources.len() as u64 - 1 } else { 0 };
         // Storing what was received or folded is part of that; every other store is a copy.
         let is_work_already = locals(&one.sources) < one.sources.len() as u64 || one.sources.len() > 1;
@@ -147,7 +154,7 @@ mod tests {
             assert_eq!((stage.hops, stage.crossing_hops, stage.crossing_chunks), (facts.hops, 0, 0), "{plan:?}");
             let passed = (stage.chunks_out, stage.chunks_in);
             assert_eq!(passed, (facts.chunks_sent, facts.chunks_received), "{plan:?}");
-            assert_eq!(stage.messages, facts.messages_sent, "{plan:?}");
+            assert_eq!(stage.messages_out, facts.messages_sent, "{plan:?}");
             assert!(stage.local_chunks <= facts.chunks_reduced + facts.chunks_copied, "{plan:?}");
         }
     }
@@ -160,6 +167,7 @@ mod tests {
         let found = ring(&plan);
         assert_eq!((found.hops + found.crossing_hops, found.crossing_hops), (14, 4));
         assert_eq!((found.chunks_out, found.chunks_in, found.crossing_chunks), (14, 14, 14));
+        assert_eq!((found.messages_out, found.messages_in, found.crossing_messages), (14, 14, 14));
         // As a file of blocks that wait for each other it is the same.
         let text = write(&check(&plan).unwrap(), Protocol::Simple).unwrap();
         assert_eq!(ring(&read(&text).unwrap()), found);

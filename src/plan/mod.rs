@@ -299,10 +299,14 @@ pub struct Stage {
     pub idle_chunks: u64,
     /// Chunks that are added up or copied by the rank that does most.
     pub local_chunks: u64,
-    /// Messages that the busiest rank sends in this stage.
-    pub messages: u64,
+    /// Messages of all tiles that leave by the port into the domain of the rank that has most, and that come in by that of the rank
+    /// that has most; none where a switch folds or copies, which works through a stream.
+    pub messages_out: u64,
+    pub messages_in: u64,
+    /// The same at a rank's way out to other domains, in the direction that has most.
+    pub crossing_messages: u64,
     /// Each rank works on one tile while the next in the chain works on the one before (chains, trees): the last has nothing to do
-    /// until the first tile has passed all hops.
+    /// until the first tile has passed all hops. Every message is one chunk.
     pub pipelined: bool,
     /// Of such a stage the chunks of one tile for whose time the ports on its way are busy before the last rank's first is there, within
     /// domains and between them.

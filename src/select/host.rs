@@ -77,7 +77,7 @@ impl Context {
         };
         let (inside, crossing) = (self.constants.inside(bytes as f64), self.constants.crossing(bytes as f64));
         match bottleneck {
-            Bottleneck::Latency => "latency".to_owned(),
+            Bottleneck::Latency | Bottleneck::Messages => "latency".to_owned(),
             Bottleneck::Inside | Bottleneck::Memory => way(copies, inside.send_ns_per_byte, inside.receive_ns_per_byte),
             Bottleneck::Network => way("TCP between hosts", crossing.send_ns_per_byte, crossing.receive_ns_per_byte),
         }

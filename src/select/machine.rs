@@ -10,7 +10,7 @@ use super::offers::{Offers, Proofs, Rates};
 use crate::error::Result;
 use crate::plan::Problem;
 use crate::plan::price::{Bottleneck, Ports};
-use crate::topology::{Layout, LinkClass, Topology};
+use crate::topology::{Gaps, Layout, LinkClass, Topology};
 use crate::types::Collective;
 use std::sync::Arc;
 
@@ -89,6 +89,13 @@ impl<'a> Machine<'a> {
     pub fn binding(&self, bottleneck: Bottleneck) -> String {
         let port = match bottleneck {
             Bottleneck::Latency => return "latency".to_owned(),
+            Bottleneck::Messages => {
+                let Gaps { domain_ns, network_ns } = self.topology.gaps;
+                let (near, far) = (domain_ns / 1e3, network_ns / 1e3);
+                return format!(
+                    "how many messages a GPU sends: one takes {near} us of its link in the domain, or {far} us of its NIC"
+                );
+            }
             Bottleneck::Memory => return "memory of a GPU".to_owned(),
             Bottleneck::Inside => &self.ports.inside,
             Bottleneck::Network => &self.ports.crossing,

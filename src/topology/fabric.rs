@@ -71,6 +71,23 @@ impl Reached {
     }
 }
 
+/// What each message takes of the ports that it leaves by and comes in by, besides the time of its bytes: the gap of LogGP (Alexandrov et
+/// al., 1995). A lone message waits for its latency, of which this is a part; of many at once each waits for those before.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Gaps {
+    /// Of a GPU's link in its domain.
+    pub domain_ns: f64,
+    /// Of a NIC.
+    pub network_ns: f64,
+}
+
+impl Gaps {
+    /// Of a message that leaves its domain or stays.
+    pub fn of(&self, crosses: bool) -> f64 {
+        if crosses { self.network_ns } else { self.domain_ns }
+    }
+}
+
 impl Default for Reached {
     fn default() -> Reached {
         Reached { domain: 1.0, switch: 1.0, network: 1.0 }
@@ -86,6 +103,7 @@ pub struct Topology {
     pub runs: Vec<Run>,
     pub network: Network,
     pub reached: Reached,
+    pub gaps: Gaps,
     /// Every number that this was made of.
     pub constants: Vec<Constant>,
 }
@@ -360,6 +378,7 @@ mod tests {
             runs: runs.iter().map(|&(kind, count)| Run { kind, count }).collect(),
             network: Network { name: "EFA".to_owned(), latency_ns: 10_000.0, unit_bytes_per_s: Some(150e9) },
             reached: Reached::default(),
+            gaps: Gaps::default(),
             constants: Vec::new(),
         }
     }

@@ -27,7 +27,7 @@ mod random;
 pub mod summary;
 pub mod unit;
 
-pub use fabric::{Gpu, Network, Reached, ResourceId, Route, Run, Topology};
+pub use fabric::{Gaps, Gpu, Network, Reached, ResourceId, Route, Run, Topology};
 pub use layout::Layout;
 pub use quantity::{Constant, Origin, Quantity};
 pub use unit::{Limit, Link, LinkClass, Node, NodeKind, Unit};

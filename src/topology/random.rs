@@ -1,6 +1,6 @@
 //! Machines drawn at random: small ones, connected, with all that an outline can say.
 
-use super::fabric::{Gpu, Network, Reached, Run, Topology};
+use super::fabric::{Gaps, Gpu, Network, Reached, Run, Topology};
 use super::outline::{Degraded, Joins, Outline, Shared, Star, Wire, gpu_names};
 use super::quantity::{Constant, Origin, Quantity};
 use super::unit::{LinkClass, Unit};
@@ -129,6 +129,8 @@ pub fn machine(most_gpus: usize) -> impl Strategy<Value = Topology> {
         .prop_map(|(name, latency_ns, unit_bytes_per_s)| Network { name, latency_ns, unit_bytes_per_s });
     let share = || prop_oneof![Just(1.0), 0.01..1.0f64];
     let reached = (share(), share(), share()).prop_map(|(domain, switch, network)| Reached { domain, switch, network });
+    let gap_ns = || prop_oneof![Just(0.0), 0.01..1e4f64];
+    let gaps = (gap_ns(), gap_ns()).prop_map(|(domain_ns, network_ns)| Gaps { domain_ns, network_ns });
     let constant = (text(), text(), 0.0..1e9f64, select(&Origin::ALL[..]), text()).prop_map(
         |(name, unit, value, origin, source)| Constant {
             name: name.into(),
@@ -136,11 +138,14 @@ pub fn machine(most_gpus: usize) -> impl Strategy<Value = Topology> {
             quantity: Quantity { value, origin, source: source.into() },
         },
     );
-    let rest = (text(), text(), bytes_per_s(), network, reached, proptest::collection::vec(constant, 0..2));
+    let rest = (text(), text(), bytes_per_s(), network, (reached, gaps), proptest::collection::vec(constant, 0..2));
     (kinds, rest).prop_map(
-        move |((kinds, counts, first, again), (name, model, memory_bytes_per_s, network, reached, constants))| {
+        move |(
+            (kinds, counts, first, again),
+            (name, model, memory_bytes_per_s, network, (reached, gaps), constants),
+        )| {
             let runs = runs(kinds.len(), &counts, first, again);
-            Topology { name, gpu: Gpu { model, memory_bytes_per_s }, kinds, runs, network, reached, constants }
+            Topology { name, gpu: Gpu { model, memory_bytes_per_s }, kinds, runs, network, reached, gaps, constants }
         },
     )
 }

@@ -27,8 +27,9 @@ impl Selection {
         }
     }
 
-    pub fn is_full(&self) -> bool {
-        matches!(self, Selection::Full)
+    /// Whether a world may have hours of work.
+    pub fn is_long(&self) -> bool {
+        matches!(self, Selection::Full | Selection::Matching(_))
     }
 
     /// The cases of one world, in the order in which every rank runs them.

@@ -79,7 +79,7 @@ impl World {
 
     fn run_processes(self, body: Body) {
         let meeting = Meeting::new();
-        let limit = if product::Selection::from_environment().is_full() { FULL_LIMIT } else { SHORT_LIMIT };
+        let limit = if product::Selection::from_environment().is_long() { FULL_LIMIT } else { SHORT_LIMIT };
         let mut processes: Vec<Process> =
             (0..self.ranks).map(|rank| Process::start(self, body, &meeting, rank)).collect();
         let mut deadline = Instant::now() + limit;

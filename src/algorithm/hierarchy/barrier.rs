@@ -100,8 +100,16 @@ impl Algorithm for Barrier {
         let slots = Slots::of(problem);
         let (hops, sent) = self.crossing(slots.domains);
         let (others, sent) = (slots.width as u64 - 1, sent as u64);
-        let inside = Stage { hops: 1, chunks_out: others, chunks_in: others, messages: others, ..Stage::default() };
-        let crossing = Stage { crossing_hops: hops as u32, crossing_chunks: sent, messages: sent, ..Stage::default() };
+        let inside = Stage {
+            hops: 1,
+            chunks_out: others,
+            chunks_in: others,
+            messages_out: others,
+            messages_in: others,
+            ..Stage::default()
+        };
+        let crossing =
+            Stage { crossing_hops: hops as u32, crossing_chunks: sent, crossing_messages: sent, ..Stage::default() };
         vec![inside, crossing]
     }
     fn order(&self, _problem: &Problem, _chunk: u32) -> Order {

@@ -99,8 +99,8 @@ pub(super) const ONE_SHOT: Hierarchy =
 pub(super) const NVLS_ONE_SHOT: Hierarchy =
     Hierarchy { name: "nvls_one_shot", inside: Inside::Switch, between: Between::OneShot };
 
-/// A rank sends to no more domains at a time: prices count bytes and hops, and of so many messages others are more.
-const MOST_AT_ONCE: usize = 128;
+/// A rank sends to no more domains at a time: the messages alone take longer than other plans do, and its programs become long.
+const MOST_AT_ONCE: usize = 1024;
 
 impl Hierarchy {
     fn collectives(&self) -> &'static [Collective] {
@@ -373,6 +373,20 @@ impl Costs<'_> {
         hops as u32
     }
 
+    /// Messages of a tile that leave a rank for other domains: those of the factor, which may be one for many chunks, along every rail
+    /// that the rank stands on.
+    fn crossing_messages(&self, between: Traffic) -> u64 {
+        let runs = self.places().map(|(domain, local)| self.slots.carried(domain, local).len() as u64).max();
+        let of_factor = match self.hierarchy.between {
+            Between::Direct | Between::OneShot => self.slots.domains as u64 - 1,
+            Between::Ring | Between::Circulant | Between::Halving | Between::Doubling => self.crossing_hops().into(),
+        };
+        match self.problem.collective {
+            Collective::AllReduce | Collective::ReduceScatter | Collective::AllToAll => of_factor * runs.unwrap_or(1),
+            _ => between.0.max(between.1),
+        }
+    }
+
     /// What the longest chain of a factor that makes pairs to get a power of two waits for besides what passes the busiest port: a leader
     /// takes what is handed in before the rounds, and gives the result back after them, each in another direction.
     fn idle(&self) -> u64 {
@@ -437,13 +451,21 @@ impl Costs<'_> {
             Collective::ReduceScatter => self.slots.domains as u32,
             _ => 1,
         };
+        // All of a slot travels at once where it lies in a row; else each chunk by itself.
+        let others = self.slots.width as u64 - 1;
+        let messages = |chunks: u64| match (self.hierarchy.inside, self.problem.collective) {
+            (Inside::Switch, _) => 0,
+            (_, Collective::AllReduce) => others * tiles,
+            _ => chunks * tiles,
+        };
         let domain_stage = |traffic: Traffic, local_chunks: u64, asked: u32| Stage {
             asked,
             hops: self.inner_hops() * if asked > 0 { times } else { 1 },
             chunks_out: traffic.0 * tiles,
             chunks_in: traffic.1 * tiles,
             local_chunks: local_chunks * tiles,
-            messages: (self.slots.width as u64 - 1) * tiles,
+            messages_out: messages(traffic.0),
+            messages_in: messages(traffic.1),
             through,
             ..Stage::default()
         };
@@ -452,7 +474,7 @@ impl Costs<'_> {
             crossing_chunks: between.0.max(between.1) * tiles,
             idle_chunks: self.idle() * tiles,
             local_chunks: between.1 * tiles,
-            messages: u64::from(self.crossing_hops()) * tiles,
+            crossing_messages: self.crossing_messages(between) * tiles,
             ..Stage::default()
         };
         let [scatter, gather] = [0, 1].map(|part| {

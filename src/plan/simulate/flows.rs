@@ -87,8 +87,8 @@ impl Flows {
         self.resources[resource as usize].passed_bytes
     }
 
-    /// A flow of some bytes begins; its rate is known after [`Flows::settle`].
-    pub(super) fn start(&mut self, now_ns: f64, resources: Vec<u32>, bytes: f64) -> FlowId {
+    /// A flow of some bytes begins, which takes as long as if it had `besides` more; its rate is known after [`Flows::settle`].
+    pub(super) fn start(&mut self, now_ns: f64, resources: Vec<u32>, bytes: f64, besides: f64) -> FlowId {
         let id = self.free.pop().unwrap_or_else(|| {
             self.flows.push(Flow::default());
             self.fixed.push(0);
@@ -102,7 +102,7 @@ impl Flows {
         self.changed.extend(&resources);
         let flow = &mut self.flows[id as usize];
         let version = flow.version.wrapping_add(1);
-        *flow = Flow { resources, remaining_bytes: bytes, rate: 0.0, since_ns: now_ns, version };
+        *flow = Flow { resources, remaining_bytes: bytes + besides, rate: 0.0, since_ns: now_ns, version };
         if flow.resources.is_empty() {
             self.ends.push(End { at_ns: now_ns, flow: id, version });
         }
@@ -239,7 +239,7 @@ mod tests {
         let resources: Vec<u32> = rates.iter().map(|rate| flows.add_resource(*rate * 1e9)).collect();
         let ids: Vec<FlowId> = wanted
             .iter()
-            .map(|(on, bytes)| flows.start(0.0, on.iter().map(|one| resources[*one]).collect(), *bytes))
+            .map(|(on, bytes)| flows.start(0.0, on.iter().map(|one| resources[*one]).collect(), *bytes, 0.0))
             .collect();
         let mut ends = vec![f64::NAN; wanted.len()];
         flows.settle(0.0);
@@ -281,7 +281,7 @@ mod tests {
                     numbers.into_iter().map(|one| resources[one]).collect()
                 })
                 .collect();
-            let ids: Vec<FlowId> = on.iter().map(|one| flows.start(0.0, one.clone(), 1e6)).collect();
+            let ids: Vec<FlowId> = on.iter().map(|one| flows.start(0.0, one.clone(), 1e6, 0.0)).collect();
             flows.settle(0.0);
             let rate = |id: FlowId| flows.flows[id as usize].rate;
             let load = |resource: u32| (0..ids.len()).filter(|i| on[*i].contains(&resource)).map(|i| rate(ids[i])).sum::<f64>();

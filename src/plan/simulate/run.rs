@@ -36,6 +36,8 @@ struct Message {
     is_offered: bool,
     claimed_by: u32,
     start_ns: f64,
+    /// From when its bytes are out until it is there.
+    after_ns: f64,
     passed_ns: f64,
     arrived_ns: f64,
     ready_cause: Cause,
@@ -126,6 +128,7 @@ impl<'a> Run<'a> {
             is_offered: false,
             claimed_by: NONE,
             start_ns: f64::NAN,
+            after_ns: 0.0,
             passed_ns: f64::NAN,
             arrived_ns: f64::NAN,
             ready_cause: Cause::Start,
@@ -359,11 +362,18 @@ impl<'a> Run<'a> {
     fn flow_of(&mut self, messages: Vec<u32>, once: Once) {
         let mut resources: Vec<u32> = Vec::new();
         let bytes = self.programs.messages[messages[0] as usize].0 as f64;
-        let bytes = if once == Once::Neither { bytes } else { bytes * self.topology.reached.switch_factor() };
+        // What a switch folds or copies is read and written without a message for each.
+        let way = &self.ways[self.link_of(messages[0])];
+        let (bytes, besides) = match once {
+            Once::Neither => (bytes, way.gap_bytes),
+            Once::Outgoing | Once::Incoming => (bytes * self.topology.reached.switch_factor(), 0.0),
+        };
+        let after_ns = way.latency_ns - if once == Once::Neither { way.gap_ns.min(way.latency_ns) } else { 0.0 };
         for &message in &messages {
             let link = self.link_of(message);
             self.links[link].started += 1;
-            self.messages[message as usize].start_ns = self.now_ns;
+            let one = &mut self.messages[message as usize];
+            (one.start_ns, one.after_ns) = (self.now_ns, after_ns);
             let way = &self.ways[link];
             let first = message == messages[0];
             for (side, passed_once) in
@@ -376,7 +386,7 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        let flow = self.flows.start(self.now_ns, resources, bytes) as usize;
+        let flow = self.flows.start(self.now_ns, resources, bytes, besides) as usize;
         if flow == self.cargo.len() {
             self.cargo.push(Vec::new());
         }
@@ -388,7 +398,7 @@ impl<'a> Run<'a> {
         let link = self.link_of(message);
         self.links[link].passed += 1;
         self.messages[message as usize].passed_ns = self.now_ns;
-        let at = self.now_ns + self.ways[link].latency_ns;
+        let at = self.now_ns + self.messages[message as usize].after_ns;
         self.events.push(Reverse((At(at), Event::Arrives(message))));
         let next = self.programs.links[link].first + self.links[link].started;
         let more = self.links[link].started < self.programs.links[link].messages;

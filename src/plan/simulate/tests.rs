@@ -4,7 +4,7 @@ use crate::plan::build::{copy, one, peer, reduce};
 use crate::plan::check::check;
 use crate::plan::price::{Ports, price};
 use crate::plan::{Buffer, Move, Operand, Plan, Problem, Program, Reduction, Step, Through};
-use crate::topology::{Gpu, Limit, Link, Network, Node, NodeKind, Reached, Run, Unit};
+use crate::topology::{Gaps, Gpu, Limit, Link, Network, Node, NodeKind, Reached, Run, Unit};
 use crate::types::Collective;
 
 const NVLINK: f64 = 900e9;
@@ -32,6 +32,7 @@ fn machine(units: usize, gpus: usize) -> Topology {
         runs: vec![Run { kind: 0, count: units }],
         network: Network { name: "EFA".to_owned(), latency_ns: NIC_NS - 2_000.0, unit_bytes_per_s: None },
         reached: Reached::default(),
+        gaps: Gaps::default(),
         constants: Vec::new(),
     }
 }

@@ -10,6 +10,9 @@ use std::collections::HashMap;
 /// A route with its resources by the numbers of [`Flows`].
 pub(super) struct Way {
     pub(super) latency_ns: f64,
+    /// What a message takes of the way besides the time of its bytes, which is a part of the latency of a lone one, and as so many bytes.
+    pub(super) gap_ns: f64,
+    pub(super) gap_bytes: f64,
     /// On the sender's side and on the receiver's.
     pub(super) outgoing: Vec<u32>,
     pub(super) incoming: Vec<u32>,
@@ -57,9 +60,15 @@ pub(super) fn lay(
         let [outgoing, incoming] =
             [outgoing, incoming].map(|side| side.iter().filter_map(&mut number).collect::<Vec<u32>>());
         let resources = route.resources.iter().map(|id| topology.resource(*id));
+        let rates = resources.clone().map(|one| one.bytes_per_s * topology.reached.of(one.class));
+        let slowest_bytes_per_s = rates.fold(f64::INFINITY, f64::min);
+        let gap_ns = if slowest_bytes_per_s.is_finite() { topology.gaps.of(route.crosses) } else { 0.0 };
+        let gap_bytes = if gap_ns > 0.0 { gap_ns / 1e9 * slowest_bytes_per_s } else { 0.0 };
         let slowest = resources.min_by(|a, b| a.bytes_per_s.total_cmp(&b.bytes_per_s));
         ways.push(Way {
             latency_ns: route.latency_ns,
+            gap_ns,
+            gap_bytes,
             outgoing,
             incoming,
             slowest: slowest.map_or(LinkClass::Host, |one| one.class),

@@ -45,11 +45,11 @@ fn flips_name_what_is_chosen_at_their_sizes() {
 fn ranks_that_alternate_between_domains_are_told_what_a_better_order_gains() {
     let topology = topology("dgx-h100", 2);
     let machine = Machine::new(&topology);
-    let question = |layout| Question { collective: Collective::Broadcast, bytes: 1 << 20, layout };
-    // Plans that follow the domains are as fast in any order: here there are none.
+    let question = |layout| Question { collective: Collective::AllReduce, bytes: 1 << 20, layout };
+    // Plans that follow the domains are as fast in any order: a ring that knows nothing of them crosses at every hop, or seldom.
     let flat = |question| {
         let mut offers = Offers::found(machine.problem(question), true);
-        offers.all.retain(|offer| offer.algorithm.fits(&Problem::new(Collective::Broadcast, 16)).is_ok());
+        offers.all.retain(|offer| offer.algorithm.name() == "ring");
         Arc::new(offers)
     };
     let chosen = |layout| {

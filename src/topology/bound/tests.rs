@@ -1,7 +1,7 @@
 use super::*;
 use crate::topology::machines::Request;
 use crate::topology::outline::{Joins, Outline, Star, gpu_names};
-use crate::topology::{LinkClass, Network, NodeKind, Reached, Run, Topology, random};
+use crate::topology::{Gaps, LinkClass, Network, NodeKind, Reached, Run, Topology, random};
 use proptest::prelude::*;
 
 /// Units of `gpus` GPUs around a switch and a NIC for each, GB/s.
@@ -32,6 +32,7 @@ fn symmetric(units: usize, gpus: usize, nvlink: f64, nic: f64, reduces: bool) ->
         runs: vec![Run { kind: 0, count: units }],
         network: Network { name: "test".to_owned(), latency_ns: 10_000.0, unit_bytes_per_s: None },
         reached: Reached::default(),
+        gaps: Gaps::default(),
         constants: Vec::new(),
     }
 }

@@ -60,10 +60,11 @@
 //!
 //! | table | keys |
 //! |---|---|
-//! | the file | `name`, `[gpu]`, `[network]`, `[reached]`, `[[unit]]`, `[[constant]]` |
+//! | the file | `name`, `[gpu]`, `[network]`, `[reached]`, `[gap]`, `[[unit]]`, `[[constant]]` |
 //! | `gpu` | `model`, `memory_gb_per_s` (8000) |
 //! | `network` | `name`, `latency_us` (0), `unit_gb_per_s` (no limit) |
 //! | `reached` | shares of the rates that kernels reach: `domain`, `switch`, `network` (1) |
+//! | `gap` | what each message takes of a port besides the time of its bytes: `domain_us`, `network_us` (0) |
 //! | `unit` | `name`, `count` (1), `gpus`: a number or a list of names, `gpus_per_host`, `missing`: numbers of GPUs from 0, `[[unit.switch]]`, `[[unit.nic]]`, `[[unit.link]]`, `[[unit.limit]]`, `[[unit.degraded]]` |
 //! | `unit` with `like` | `like`: an earlier unit or a preset, `name`, `count`, `missing`, `degraded`; of a preset also `gpus`, `nic_gbps_per_gpu` |
 //! | `switch`, `nic` | `name`, a rate, `latency_us` (0); what it has links to and from: all GPUs, or `every` so many GPUs one such node, or `joins = ["leaf0", "gpu1*"]`; `cards` side by side with the same links (1); `shared_gb_per_s` of all of them, each direction; `class`; a switch also `reduces` (false) |
@@ -72,8 +73,8 @@
 //! | `degraded` | `links`, `share` of their rate that is left |
 //! | `constant` | a number with its birthplace, for those who read explanations: `name`, `value`, `unit`, `origin`, `source` |
 //!
-//! Rates are `gb_per_s`, `gbps` or `bytes_per_s`, with the prefix of their table if they have one; latencies `latency_us` or
-//! `latency_ns`. A `*` at the end of a name stands for any rest. Classes are `nvlink`, `host`, `nic` and `network`. Switches can
+//! Rates are `gb_per_s`, `gbps` or `bytes_per_s`, with the prefix of their table if they have one; latencies and gaps in `_us` or
+//! `_ns`. A `*` at the end of a name stands for any rest. Classes are `nvlink`, `host`, `nic` and `network`. Switches can
 //! join switches (a domain of leaves and a spine), and NICs too (several of both behind a PCIe switch).
 //!
 //! Every GPU must reach every other. What is wrong is told with the file, the line and the column.

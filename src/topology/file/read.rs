@@ -1,7 +1,7 @@
 //! From tables to a topology.
 
 use super::table::{Complaint, Read, Table, Value};
-use crate::topology::fabric::{Gpu, Network, Reached, Run, Topology};
+use crate::topology::fabric::{Gaps, Gpu, Network, Reached, Run, Topology};
 use crate::topology::machines::{self, Design, MOST_GPUS, Request, Sum};
 use crate::topology::outline::{self, Degraded, Joins, Misfit, Outline, Shared, Star, Wire, gpu_names, is_name};
 use crate::topology::quantity::{Constant, Quantity};
@@ -46,6 +46,10 @@ pub fn topology(root: &Table<'_>) -> Read<Topology> {
         Some(table) => reached(table)?,
         None => whole.as_ref().map_or_else(Reached::default, |whole| whole.reached),
     };
+    let gaps = match root.table("gap", "the gap between messages")? {
+        Some(table) => gaps(table)?,
+        None => whole.as_ref().map_or_else(Gaps::default, |whole| whole.gaps),
+    };
     let constants = root.tables("constant", "a constant")?;
     let listed = constants.into_iter().map(constant).collect::<Read<Vec<_>>>()?;
     let constants = match whole {
@@ -53,7 +57,7 @@ pub fn topology(root: &Table<'_>) -> Read<Topology> {
         _ => listed,
     };
     let name = name.unwrap_or_else(|| "machine".to_owned());
-    let machine = Topology { name, gpu, kinds: kinds.units, runs: kinds.runs, network, reached, constants };
+    let machine = Topology { name, gpu, kinds: kinds.units, runs: kinds.runs, network, reached, gaps, constants };
     kinds.places.iter().zip(&machine.runs).try_for_each(|(at, run)| {
         let unit = &machine.kinds[run.kind];
         connected(unit, machine.units() > 1, *at)
@@ -213,6 +217,13 @@ fn reached(table: Table<'_>) -> Read<Reached> {
     let found = Reached { domain: share("domain")?, switch: share("switch")?, network: share("network")? };
     table.finish()?;
     Ok(found)
+}
+
+fn gaps(table: Table<'_>) -> Read<Gaps> {
+    let domain_ns = time_ns(&table, ["domain_us", "domain_ns"])?.unwrap_or(0.0);
+    let network_ns = time_ns(&table, ["network_us", "network_ns"])?.unwrap_or(0.0);
+    table.finish()?;
+    Ok(Gaps { domain_ns, network_ns })
 }
 
 fn constant(table: Table<'_>) -> Read<Constant> {
@@ -398,9 +409,14 @@ fn no_rate(table: &Table<'_>) -> Complaint {
 }
 
 fn latency(table: &Table<'_>) -> Read<Option<f64>> {
-    table.not_both("latency_us", "latency_ns")?;
-    let in_us = table.number("latency_us", true, MOST_NS / 1e3)?.map(|us| us * 1e3);
-    Ok(in_us.or(table.number("latency_ns", true, MOST_NS)?))
+    time_ns(table, ["latency_us", "latency_ns"])
+}
+
+/// A time by one of two keys.
+fn time_ns(table: &Table<'_>, [in_us, in_ns]: [&'static str; 2]) -> Read<Option<f64>> {
+    table.not_both(in_us, in_ns)?;
+    let found = table.number(in_us, true, MOST_NS / 1e3)?.map(|us| us * 1e3);
+    Ok(found.or(table.number(in_ns, true, MOST_NS)?))
 }
 
 /// Every GPU reaches every other, over the network if there is one.

@@ -1,7 +1,7 @@
 //! From a topology to a file.
 
 use super::recognise;
-use crate::topology::fabric::{Network, Reached, Topology};
+use crate::topology::fabric::{Gaps, Network, Reached, Topology};
 use crate::topology::outline::{Joins, Outline, Star, gpu_names};
 use crate::topology::unit::LinkClass;
 use std::fmt::{Display, Write};
@@ -17,6 +17,12 @@ pub fn print(topology: &Topology) -> String {
         for (key, share) in [("domain", domain), ("switch", switch), ("network", network)] {
             line(&mut text, pair(key, number(share)));
         }
+    }
+    let Gaps { domain_ns, network_ns } = topology.gaps;
+    if topology.gaps != Gaps::default() {
+        text.push_str("\n[gap]\n");
+        line(&mut text, time("domain", domain_ns));
+        line(&mut text, time("network", network_ns));
     }
     let mut known: Vec<usize> = Vec::new();
     for run in &topology.runs {
@@ -147,12 +153,12 @@ fn rate(prefix: &str, bytes_per_s: f64) -> String {
 
 /// In microseconds where that is exact.
 fn latency(latency_ns: f64) -> String {
-    let latency_us = latency_ns / 1e3;
-    if latency_us * 1e3 == latency_ns {
-        pair("latency_us", number(latency_us))
-    } else {
-        pair("latency_ns", number(latency_ns))
-    }
+    time("latency", latency_ns)
+}
+
+fn time(key: &str, ns: f64) -> String {
+    let us = ns / 1e3;
+    if us * 1e3 == ns { pair(&format!("{key}_us"), number(us)) } else { pair(&format!("{key}_ns"), number(ns)) }
 }
 
 /// The shortest digits that mean the same number.

@@ -1,9 +1,9 @@
 //! How a preset is written down, and the topology that comes of it.
 
-use super::generation::Generation;
+use super::generation::{Generation, NVLINK_GAP_US};
 use super::network::Wide;
 use super::{MOST_GPUS, Refused, Request};
-use crate::topology::fabric::{Gpu, Network, Reached, Run, Topology};
+use crate::topology::fabric::{Gaps, Gpu, Network, Reached, Run, Topology};
 use crate::topology::outline::{Joins, Outline, Star, gpu_names};
 use crate::topology::quantity::{Constant, Origin, Quantity};
 use crate::topology::unit::{LinkClass, Unit};
@@ -148,6 +148,7 @@ impl Design {
                 switch: self.switch_reached.as_ref().map_or(1.0, |share| share.value),
                 network: self.network.reached.value,
             },
+            gaps: Gaps { domain_ns: NVLINK_GAP_US.value * 1e3, network_ns: self.network.gap_us.value * 1e3 },
             constants: self.constants(gpus, nic),
         })
     }
@@ -198,6 +199,7 @@ impl Design {
             constant("NVLink of a GPU, each direction", "GB/s", self.generation.nvlink_gb_per_s.clone()),
             constant("NVLink hop, GPU to GPU", "us", self.generation.nvlink_hop_us.clone()),
             constant("NVLink reached by loads and stores", "share", self.generation.nvlink_reached.clone()),
+            constant("NVLink gap between messages", "us", NVLINK_GAP_US),
         ];
         if let Some(share) = &self.switch_reached {
             constants.push(constant("NVLink reached through the switch", "share", share.clone()));
@@ -207,6 +209,7 @@ impl Design {
             constant("network of a GPU, each direction", "Gbps", nic),
             constant("network hop, GPU to GPU", "us", self.network.hop_us.clone()),
             constant("network reached", "share", self.network.reached.clone()),
+            constant("network gap between messages", "us", self.network.gap_us.clone()),
         ]);
         let holds = |total: &&Total| gpus == self.gpus && !(nic_given && total.sum.is_of_network());
         constants.extend(self.totals.iter().filter(holds).map(|total| {

@@ -18,6 +18,14 @@ pub struct Generation {
     pub nvlink_reached: Quantity,
 }
 
+/// Of messages of one GPU to others, each with the flag that says it is there.
+pub const NVLINK_GAP_US: Quantity = Quantity::new(
+    0.02,
+    Assumed,
+    "many warps store at once, so that little is left of a message; far below the 0.16 us (H100) and 0.24 us (B200) by which an \
+     alltoall of 512 B takes longer for each GPU from 2 to 8 (NVIDIA aiconfigurator, NCCL 2.29), most of it NCCL's own",
+);
+
 const NVLINK5: Quantity =
     Quantity::new(900.0, Published, "NVIDIA: NVLink 5, 18 links, 1.8 TB/s of a GPU, half of it each direction");
 const NVLINK4: Quantity =

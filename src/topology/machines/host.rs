@@ -1,7 +1,7 @@
 //! This host as a machine: its cores share one memory.
 
 use super::{HOST, Refused, Request};
-use crate::topology::fabric::{Gpu, Network, Reached, Run, Topology};
+use crate::topology::fabric::{Gaps, Gpu, Network, Reached, Run, Topology};
 use crate::topology::host::Constants;
 use crate::topology::outline::{self, Joins, Outline, Star};
 use crate::topology::unit::LinkClass;
@@ -56,6 +56,7 @@ pub fn host(constants: &Constants, ranks: usize, work: Option<(Collective, u64)>
         runs: vec![Run { kind: 0, count: 1 }],
         network: Network { name: "none".to_owned(), latency_ns: 0.0, unit_bytes_per_s: None },
         reached: Reached::default(),
+        gaps: Gaps::default(),
         constants: constants.with_sources(bytes),
     }
 }

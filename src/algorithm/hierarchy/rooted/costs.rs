@@ -70,13 +70,16 @@ impl Costs<'_> {
         let (tiles, width) = (u64::from(self.problem.tiles), self.carriers.width as u64);
         let members = (0..self.domains()).map(|domain| self.carriers.slots.size(domain)).max().unwrap_or(1) as u64;
         let (all, most) = (width * tiles, width.max(members - 1) * tiles);
-        let inside = Stage { hops: 1, messages: most, ..Stage::default() };
+        let inside = Stage { hops: 1, ..Stage::default() };
         let [first, last] = match self.is_broadcast() {
             true => [
-                Stage { chunks_out: all, ..inside },
-                Stage { chunks_in: most, local_chunks: all, in_flight: 2, ..inside },
+                Stage { chunks_out: all, messages_out: all, ..inside },
+                Stage { chunks_in: most, messages_in: most, local_chunks: all, in_flight: 2, ..inside },
             ],
-            false => [Stage { chunks_out: most, local_chunks: all, ..inside }, Stage { chunks_in: all, ..inside }],
+            false => [
+                Stage { chunks_out: most, messages_out: most, local_chunks: all, ..inside },
+                Stage { chunks_in: all, messages_in: all, ..inside },
+            ],
         };
         let (rail, home) = (self.rail.factor(), self.carriers.home);
         // Each domain as one rank: whatever passes the rail crosses.
@@ -89,8 +92,8 @@ impl Costs<'_> {
                 crossing_hops: way.crossing_hops,
                 crossing_chunks: busiest * tiles,
                 crossing_fill_chunks: passed.saturating_sub(busiest),
+                crossing_messages: busiest * tiles,
                 local_chunks: tiles,
-                messages: busiest * tiles,
                 pipelined: true,
                 ..Stage::default()
             };
@@ -136,8 +139,8 @@ pub(super) fn stages_of_blocks(problem: &Problem) -> Vec<Stage> {
     let crossing = Stage {
         crossing_hops: 1,
         crossing_chunks,
+        crossing_messages: crossing_chunks,
         local_chunks: crossing_chunks,
-        messages: crossing_chunks,
         pipelined: true,
         ..Stage::default()
     };
@@ -145,13 +148,16 @@ pub(super) fn stages_of_blocks(problem: &Problem) -> Vec<Stage> {
         hops: 1,
         chunks_out: others * tiles,
         chunks_in: most * tiles,
-        messages: others * tiles,
+        messages_out: others * tiles,
+        messages_in: most * tiles,
         ..Stage::default()
     };
     match (slots.size(home), problem.collective) {
         (1, _) => vec![crossing],
         (_, Collective::Gather) => {
-            vec![crossing, Stage { chunks_out: inside.chunks_in, chunks_in: inside.chunks_out, ..inside }]
+            let (out, into) = (most * tiles, others * tiles);
+            let turned = Stage { chunks_out: out, chunks_in: into, messages_out: out, messages_in: into, ..inside };
+            vec![crossing, turned]
         }
         _ => vec![inside, crossing],
     }
