@@ -48,6 +48,7 @@
 //! | `control` | who entered which call, who is gone, the first failure |
 //! | `communicator` | the public face, re-exported here |
 
+mod affinity;
 pub mod algorithm;
 pub mod bootstrap;
 mod calibrate;

@@ -19,6 +19,10 @@ pub const KNOWN_VARIABLES: &[(&str, &str)] = &[
     ("UNISONO_LAUNCHED", "set to 1 by `unisono launch`"),
     ("UNISONO_LOCAL_RANK", "number of this rank among those of its host"),
     ("UNISONO_LOCAL_WORLD_SIZE", "number of ranks on this host"),
+    (
+        "UNISONO_MOVE_APART",
+        "set to 0, a rank that shares a processor with another of its host stays there, though one is free, until the kernel parts them",
+    ),
     ("UNISONO_PORT", "port of rank 0's host at which ranks meet; replaces MASTER_PORT"),
     ("UNISONO_RANK", "number of this rank, from 0; goes before every launcher's own"),
     ("UNISONO_RECORD", "directory to which every rank appends its last operations when a communicator fails"),

@@ -9,6 +9,7 @@ mod pipe;
 mod queue;
 mod transfers;
 
+use super::apart::Apart;
 use super::call::{Call, fingerprint};
 use super::diagnostics::Diagnostics;
 use super::prepared::Prepared;
@@ -54,6 +55,8 @@ pub struct Engine {
     pub control: Arc<Control>,
     pub bell: Option<Bell>,
     pub patience: Patience,
+    /// Never moves unless it is set.
+    pub apart: Apart,
     pub context: Arc<Context>,
     /// Which ranks share a host.
     pub layout: Layout,
@@ -130,6 +133,7 @@ impl Engine {
             control,
             bell,
             patience,
+            apart: Apart::default(),
             context,
             layout: Layout::Flat,
             diagnostics,
@@ -315,7 +319,7 @@ impl Engine {
 
     /// One round of patient waiting: polls, looks around, sleeps; true when the operation is done.
     fn wait_once(&mut self, shape: usize, sequence: u64, waiting: &mut Waiting) -> Result<bool> {
-        let Engine { shapes, agreement, links, control, patience, bell, descriptors, .. } = self;
+        let Engine { shapes, agreement, links, control, patience, bell, apart, descriptors, .. } = self;
         let mut active = Active { agreement: agreement.as_mut(), runner: &mut shapes[shape].runner };
         if active.poll(links)? {
             return Ok(true);
@@ -324,7 +328,7 @@ impl Engine {
             return Err(self.failure());
         }
         waiting.look_around(control, sequence, || active.standing(links))?;
-        waiting.rest(&mut active, links, patience, bell.as_ref(), descriptors)
+        waiting.rest(&mut active, links, patience, bell.as_ref(), apart, descriptors)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every collective comes in these forms: a blocking method on [`Communicator`], the same under [`Options`] through
 //! [`Communicator::with`], and a `start_` method that returns a [`Handle`], or in a [`Scope`] takes borrowed buffers.
 
+mod apart;
 mod call;
 mod collectives;
 mod create;
@@ -56,7 +57,8 @@ use std::time::Duration;
 /// root of many small broadcasts, runs ahead until the link is full: among ranks of a host after 8 to 32 messages, over tcp when the
 /// kernel takes no more bytes of the connection (by net.ipv4.tcp_wmem and tcp_rmem, often 4 MiB and 6 MiB; each message has 32 bytes
 /// besides its own). Only then does it notice that the receiver is stopped; a [`Communicator::barrier`] now and then
-/// keeps all close, and [`Builder::strict`] closer.
+/// keeps all close, and [`Builder::strict`] closer. Running ahead takes no other memory than that: over tcp it is the kernel's, up to
+/// these limits for each connection, and a buffer of 256 KiB at the receiver, which reads no further before it needs more.
 ///
 /// Blocking calls block at most until the communicator's timeout (300 s unless set). After any error but
 /// [`ErrorKind::InvalidArgument`] the communicator is finished on all ranks, and can only be dropped.

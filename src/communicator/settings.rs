@@ -78,6 +78,8 @@ pub struct Settings {
     pub strict: Option<bool>,
     /// Whether prices rest on a measurement of this host; yes where nothing was said.
     pub calibrate: Option<bool>,
+    /// Whether ranks that share a processor move apart; yes where nothing was said.
+    pub move_apart: Option<bool>,
     pub diagnostics: Diagnostics,
 }
 
@@ -114,6 +116,9 @@ impl Settings {
         if self.calibrate.is_none() {
             self.calibrate = flag("UNISONO_CALIBRATE", lookup)?;
         }
+        if self.move_apart.is_none() {
+            self.move_apart = flag("UNISONO_MOVE_APART", lookup)?;
+        }
         self.diagnostics = Diagnostics::of_environment(lookup)?;
         if let Some(name) = &self.algorithm {
             crate::algorithm::find(name)?;
@@ -128,6 +133,10 @@ impl Settings {
     /// How fast this host is, measured for so many ranks unless that is not wished.
     pub fn speeds(&self, ranks: usize) -> Speeds {
         if self.calibrate.unwrap_or(true) && ranks > 1 { calibrate::speeds(ranks) } else { Speeds::ASSUMED }
+    }
+
+    pub fn moves_apart(&self) -> bool {
+        self.move_apart.unwrap_or(true)
     }
 
     pub fn has_rules(&self) -> bool {

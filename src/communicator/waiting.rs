@@ -1,5 +1,6 @@
 //! Patience: how a rank waits once spinning was in vain, when it looks around, and what it says when time is up.
 
+use super::apart::Apart;
 use super::settings::Patience;
 use crate::clock::Clock;
 use crate::control::{Control, PeerLine, describe_mismatch, named};
@@ -277,11 +278,12 @@ impl Waiting {
         links: &mut Links,
         patience: &Patience,
         bell: Option<&Bell>,
+        apart: &mut Apart,
         descriptors: &mut Vec<libc::pollfd>,
     ) -> Result<bool> {
         self.rounds += 1;
         if self.rounds <= patience.yields {
-            std::thread::yield_now();
+            apart.give_way();
             return Ok(false);
         }
         let left = (self.started + self.timeout).saturating_duration_since(self.clock.now());
@@ -308,6 +310,7 @@ impl Waiting {
         }
     }
 }
+
 /// The error where a rank has left in good order, and should not have.
 pub fn left_early(gone: Rank, what_is_missing: &str) -> Error {
     Error::new(ErrorKind::PeerLost, format!("rank {gone} has left in good order, but {what_is_missing}"))

@@ -185,7 +185,9 @@ impl Runner {
             panic!("a program of one instruction is resized, not of {}", lane.len())
         };
         assert!(*input_bytes == instruction.bytes && *output_bytes == instruction.bytes && bytes > 0);
-        self.brief = None;
+        if let Some(brief) = &mut self.brief {
+            brief.resize(bytes);
+        }
         self.streams = bytes >= stream::threshold();
         (instruction.bytes, *input_bytes, *output_bytes) = (bytes, bytes, bytes);
         outboxes.iter_mut().flat_map(|(_, posts)| posts).for_each(|post| post.bytes = bytes);

@@ -19,8 +19,31 @@ pub struct Speeds {
     pub memory_ns_per_byte: f64,
     /// A processor's share of the last cache.
     pub last_cache_bytes: f64,
-    /// By this host, not taken from the table.
-    pub is_measured: bool,
+    pub measured: Measured,
+}
+
+/// Which of the [`Speeds`] are this host's own; the others are of the table. What else runs on a host may keep single ones from
+/// being measured in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    pub hand_over: bool,
+    pub switch: bool,
+    pub own_cache: bool,
+    pub last_cache: bool,
+    pub memory: bool,
+    /// The share of the last cache, which is asked of the system.
+    pub last_cache_bytes: bool,
+}
+
+impl Measured {
+    pub const NONE: Measured = Measured {
+        hand_over: false,
+        switch: false,
+        own_cache: false,
+        last_cache: false,
+        memory: false,
+        last_cache_bytes: false,
+    };
 }
 
 /// The host of [`Speeds::ASSUMED`] and of what is fitted below.
@@ -38,7 +61,7 @@ impl Speeds {
         last_cache_ns_per_byte: 0.021,
         memory_ns_per_byte: 0.11,
         last_cache_bytes: (16 << 20) as f64,
-        is_measured: false,
+        measured: Measured::NONE,
     };
 
     /// Of a copy, where what a processor works on has so many bytes: in steps at the sizes of the caches, which are blurred over a
@@ -54,11 +77,26 @@ impl Speeds {
             + step(0.0, self.memory_ns_per_byte - last_ns, last / 2.0, last * 2.0)
     }
 
-    fn source(&self) -> (Origin, Cow<'static, str>) {
-        match self.is_measured {
-            true => (Origin::Measured, "on this host by rank 0, when it began".into()),
-            false => (Origin::Assumed, format!("as measured on {TABLE_HOST}").into()),
-        }
+    /// Each figure as a constant, with where it comes from.
+    fn constants(&self) -> [Constant; 6] {
+        let given = |name: &'static str, unit: &'static str, value: f64, is_own: bool, how: &'static str| {
+            let (origin, source): (Origin, Cow<'static, str>) = match is_own {
+                true => (Origin::Measured, how.into()),
+                false => (Origin::Assumed, format!("as measured on {TABLE_HOST}").into()),
+            };
+            Constant { name: name.into(), unit: unit.into(), quantity: Quantity { value, origin, source } }
+        };
+        let (here, told) = ("on this host by rank 0, when it began", "by Linux of this host, which told rank 0");
+        let Measured { hand_over, switch, own_cache, last_cache, memory, last_cache_bytes } = self.measured;
+        let cache_mib = self.last_cache_bytes / f64::from(1 << 20);
+        [
+            given("copy in a processor's own cache", "GB/s", 1.0 / self.own_cache_ns_per_byte, own_cache, here),
+            given("copy in its share of the last cache", "GB/s", 1.0 / self.last_cache_ns_per_byte, last_cache, here),
+            given("copy in memory, all processors at work", "GB/s", 1.0 / self.memory_ns_per_byte, memory, here),
+            given("share of the last cache", "MiB", cache_mib, last_cache_bytes, told),
+            given("hand-over between processors", "us", self.hand_over_ns / 1e3, hand_over, here),
+            given("switch of threads on a processor", "us", self.switch_ns / 1e3, switch, here),
+        ]
     }
 }
 
@@ -211,29 +249,20 @@ impl Constants {
 
     /// What the prices of a collective of so many bytes rest on, with where it comes from.
     pub fn with_sources(&self, bytes: u64) -> Vec<Constant> {
-        let (origin, source) = self.speeds.source();
-        let constant =
-            |name: &'static str, unit: &'static str, value: f64, origin, source: &Cow<'static, str>| Constant {
-                name: name.into(),
-                unit: unit.into(),
-                quantity: Quantity { value, origin, source: source.clone() },
-            };
-        let given = |name, unit, value| constant(name, unit, value, origin, &source);
         let way = self.inside(bytes as f64);
-        let fitted = format!("to unisono bench all_reduce on {TABLE_HOST}, from the figures above").into();
-        let follows = |name, unit, value| constant(name, unit, value, Origin::Fitted, &fitted);
-        let speeds = &self.speeds;
-        let mut all = vec![
-            given("copy in a processor's own cache", "GB/s", 1.0 / speeds.own_cache_ns_per_byte),
-            given("copy in its share of the last cache", "GB/s", 1.0 / speeds.last_cache_ns_per_byte),
-            given("copy in memory, all processors at work", "GB/s", 1.0 / speeds.memory_ns_per_byte),
-            given("share of the last cache", "MiB", speeds.last_cache_bytes / f64::from(1 << 20)),
-            given("hand-over between processors", "us", speeds.hand_over_ns / 1e3),
-            given("switch of threads on a processor", "us", speeds.switch_ns / 1e3),
+        let fitted: Cow<'static, str> =
+            format!("to unisono bench all_reduce on {TABLE_HOST}, from the figures above").into();
+        let follows = |name: &'static str, unit: &'static str, value: f64| Constant {
+            name: name.into(),
+            unit: unit.into(),
+            quantity: Quantity { value, origin: Origin::Fitted, source: fitted.clone() },
+        };
+        let mut all = Vec::from(self.speeds.constants());
+        all.extend([
             follows("hop, rank to rank", "us", way.hop_ns / 1e3),
             follows("each further message of a rank", "us", way.message_ns / 1e3),
             follows("receiving at this size", "GB/s", 1.0 / way.receive_ns_per_byte),
-        ];
+        ]);
         if way.send_ns_per_byte > 0.0 {
             all.push(follows("sending at this size", "GB/s", 1.0 / way.send_ns_per_byte));
         }
@@ -257,12 +286,21 @@ mod tests {
     }
 
     #[test]
-    fn constants_say_whether_they_were_measured() {
+    fn every_constant_says_whether_it_was_measured() {
         let constants = Constants::of(TransportKind::Shm, 2, 2);
-        let told = |constants: Constants| constants.with_sources(1 << 20)[0].quantity.clone();
-        assert_eq!(told(constants).origin, Origin::Assumed);
-        assert!(told(constants).source.contains("AMD EPYC"), "{:?}", told(constants));
-        let measured = constants.with_speeds(Speeds { is_measured: true, ..Speeds::ASSUMED });
-        assert_eq!(told(measured).origin, Origin::Measured);
+        let table = constants.with_sources(1 << 20);
+        assert!(table.iter().all(|one| one.quantity.origin != Origin::Measured), "{table:?}");
+        assert!(table[0].quantity.source.contains("AMD EPYC"), "{:?}", table[0]);
+        let one = |measured: Measured| {
+            let told = constants.with_speeds(Speeds { measured, ..Speeds::ASSUMED }).with_sources(1 << 20);
+            let own = told.iter().filter(|one| one.quantity.origin == Origin::Measured);
+            own.map(|one| one.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(one(Measured { hand_over: true, ..Measured::NONE }), ["hand-over between processors"]);
+        assert_eq!(one(Measured { switch: true, ..Measured::NONE }), ["switch of threads on a processor"]);
+        assert_eq!(one(Measured { own_cache: true, ..Measured::NONE }), ["copy in a processor's own cache"]);
+        assert_eq!(one(Measured { last_cache: true, ..Measured::NONE }), ["copy in its share of the last cache"]);
+        assert_eq!(one(Measured { memory: true, ..Measured::NONE }), ["copy in memory, all processors at work"]);
+        assert_eq!(one(Measured { last_cache_bytes: true, ..Measured::NONE }), ["share of the last cache"]);
     }
 }

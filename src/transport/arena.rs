@@ -1,8 +1,9 @@
-//! The memory that the ranks of one host share for one communicator: bells, a directory of rings, the rings.
+//! The memory that the ranks of one host share for one communicator: bells, seats, a directory of rings, the rings.
 //!
-//! Layout: a page of header (the allocator's state), a line per rank with its bell, a word per (from, to, channel) that says
-//! where the ring lies, then rings in the order of their first use. A ring is made by its sender when it first sends, so
-//! memory is taken by the pairs that talk, not by all pairs. Large rings leave room for small ones of all that may still come.
+//! Layout: a page of header (the allocator's state), a line per rank with its bell, a line per rank with its seat (apart from the
+//! bell, at which every peer looks that sends), a word per (from, to, channel) that says where the ring lies, then rings in the
+//! order of their first use. A ring is made by its sender when it first sends, so memory is taken by the pairs that talk, not by
+//! all pairs. Large rings leave room for small ones of all that may still come.
 
 use super::flow;
 use super::memory::Mapping;
@@ -120,11 +121,15 @@ impl Arena {
     }
 
     fn rings_offset(ranks: usize) -> usize {
-        (PAGE + ranks * LINE + ranks * ranks * usize::from(CHANNELS) * 8).next_multiple_of(PAGE)
+        (directory_offset(ranks) + ranks * ranks * usize::from(CHANNELS) * 8).next_multiple_of(PAGE)
     }
 
     pub fn reach(&self) -> Reach {
         self.reach
+    }
+
+    pub fn ranks(&self) -> usize {
+        self.ranks
     }
 
     /// Bytes of the mapping.
@@ -145,7 +150,7 @@ impl Arena {
         assert!(from < self.ranks && to < self.ranks && channel < CHANNELS);
         let index = (from * self.ranks + to) * usize::from(CHANNELS) + usize::from(channel);
         // SAFETY: the index was just checked, so the word lies in the directory.
-        unsafe { AtomicU64::from_ptr(self.memory.address().add(PAGE + self.ranks * LINE + index * 8).cast()) }
+        unsafe { AtomicU64::from_ptr(self.memory.address().add(directory_offset(self.ranks) + index * 8).cast()) }
     }
 
     /// The ring of this sender, made now if it is the first time. Only the sender calls this. The second value is the class.
@@ -197,6 +202,18 @@ impl Arena {
         let word = unsafe { self.memory.address().add(PAGE + rank * LINE).cast::<u32>() };
         Bell { word, arena: self.clone() }
     }
+
+    /// The word in which a rank leaves where it waits.
+    pub(super) fn seat(&self, rank: usize) -> &AtomicU32 {
+        assert!(rank < self.ranks);
+        // SAFETY: the line of this rank lies behind those of the bells, inside the mapping, and is aligned.
+        unsafe { AtomicU32::from_ptr(self.memory.address().add(PAGE + (self.ranks + rank) * LINE).cast()) }
+    }
+}
+
+/// Behind the lines of bells and seats.
+fn directory_offset(ranks: usize) -> usize {
+    PAGE + 2 * ranks * LINE
 }
 
 /// Ordered pairs of different ranks.

@@ -22,6 +22,7 @@ mod models;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 pub mod ring;
+pub mod seats;
 #[cfg(test)]
 mod stress;
 pub mod tcp;

@@ -5,7 +5,9 @@
 //! repeated bytes shows as an error.
 //!
 //! There are no credits: how far a sender may be ahead of its receiver is bounded by bytes alone, those that the two sockets
-//! hold (net.ipv4.tcp_wmem and tcp_rmem) and one buffer of [`BUFFER`] bytes, not by messages as in a ring.
+//! hold (net.ipv4.tcp_wmem and tcp_rmem) and one buffer of [`BUFFER`] bytes, not by messages as in a ring. A receiver reads only when
+//! it is asked for a record and has none, so nothing piles up behind it: a full buffer leaves the rest to the kernel, whose
+//! window then holds the sender up.
 
 use super::{Head, Lent, Record, Taken};
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +20,7 @@ use std::sync::Arc;
 pub(super) const HEADER: usize = 32;
 const MAGIC: u32 = 0x556e_6931;
 /// The receiver's buffer; also the largest frame.
-const BUFFER: usize = 256 << 10;
+pub(super) const BUFFER: usize = 256 << 10;
 /// A frame's payload is at most this, so that the receiver can begin to fold early and one lane can't hold up another.
 pub(super) const FRAME: usize = BUFFER / 2;
 

@@ -1,11 +1,12 @@
 //! What may come over a connection, and what may become of it.
 
 use super::faulty::Random;
-use super::tcp::{FRAME, HEADER, Receiver, Sender, encode};
+use super::tcp::{BUFFER, FRAME, HEADER, Receiver, Sender, encode};
 use super::{Head, Lent};
 use crate::error::{ErrorKind, Result};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -190,4 +191,41 @@ fn writing_to_a_peer_that_is_gone_is_an_error_and_no_signal() {
         assert!(!has_sigpipe(), "SIGPIPE would end a program that does not ignore it");
     });
     testing.join().unwrap();
+}
+
+/// The size of a socket's buffer as the kernel counts it at this moment, which is more than the bytes that it holds.
+fn socket_buffer(stream: &TcpStream, option: libc::c_int) -> usize {
+    let (mut size, mut len): (libc::c_int, _) = (0, size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: the kernel writes one integer, which is as long as it is told.
+    let result =
+        unsafe { libc::getsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, option, (&raw mut size).cast(), &raw mut len) };
+    assert_eq!(result, 0);
+    size as usize
+}
+
+/// A receiver that looks and never takes holds up its sender; neither side stores more than the sockets and one buffer.
+#[test]
+fn who_sends_to_a_receiver_that_takes_nothing_is_held_up() {
+    const OFFERED: usize = 256 << 20;
+    const PIECE: usize = 100_000;
+    let (near, far) = pair();
+    let (near, far) = (end(near), end(far));
+    let (mut sender, mut receiver) = (Sender::new(1, near.clone()), Receiver::new(0, far.clone()));
+    let data = vec![1u8; PIECE];
+    let (mut sent, mut last) = (0, Instant::now());
+    while last.elapsed() < Duration::from_millis(300) {
+        let rest = PIECE - sent % PIECE;
+        // SAFETY: the slice is readable, and stands for the rest of the message that was begun.
+        let pushed = unsafe { sender.push(head(PIECE as u64), data.as_ptr(), rest).unwrap() };
+        receiver.peek().unwrap();
+        sent += pushed;
+        match pushed {
+            0 => std::thread::yield_now(),
+            _ => last = Instant::now(),
+        }
+        assert!(sent < OFFERED, "nothing holds the sender up");
+    }
+    let most = socket_buffer(&near, libc::SO_SNDBUF) + socket_buffer(&far, libc::SO_RCVBUF) + BUFFER;
+    assert!((PIECE..=most).contains(&sent), "{sent} bytes are on the way, and there is room for {most}");
+    assert_eq!(receive(&mut receiver).unwrap().1[0], 1, "what was sent is still there");
 }

@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 /// Chooses what a communicator is made with.
 ///
 /// What is not set here is taken from UNISONO_TIMEOUT (seconds), UNISONO_TRANSPORT, UNISONO_REQUIRE, UNISONO_ALGORITHM,
-/// UNISONO_RULES (a file of [`rules`](crate::select::rules)), UNISONO_STRICT, UNISONO_CALIBRATE and UNISONO_SHM_BYTES, then from the defaults.
+/// UNISONO_RULES (a file of [`rules`](crate::select::rules)), UNISONO_STRICT, UNISONO_CALIBRATE, UNISONO_MOVE_APART and UNISONO_SHM_BYTES,
+/// then from the defaults.
 /// UNISONO_EXPLAIN=1 makes rank 0 say on stderr which transports a communicator uses, and of every new shape of call what runs and
 /// why, as `unisono plan` does. UNISONO_RECORD=DIR makes every rank append its last operations to DIR/rank-R.jsonl when a
 /// communicator fails. Other variables that begin with UNISONO_ are warned of once, through `tracing`.
@@ -74,11 +75,22 @@ impl Builder {
         self
     }
 
-    /// Whether prices rest on what rank 0 measures of its host, for a few milliseconds and once per process, as they do unless this
-    /// says no. Without, they rest on a table, and every run of a program makes the same choices, and so the same sums to the last bit,
+    /// Whether prices rest on what rank 0 measures of its host, once per process, as they do unless this says no. That takes some
+    /// 10 ms, and 30 ms beside much other work (measured on 2 busy cores of an AMD EPYC), for which the other ranks wait. Without, they rest on a table, and every run of a program makes the same choices, and so the same sums to the last bit,
     /// near sizes where the choice flips too. Rank 0's word counts for all.
     pub fn calibrate(mut self, calibrate: bool) -> Builder {
         self.settings.calibrate = Some(calibrate);
+        self
+    }
+
+    /// Whether a rank that finds itself again and again on the processor of another rank of its host moves to a free one, as it does
+    /// unless this says no. The kernel puts two threads on one processor now and then though another has none, and may leave them
+    /// there for tens of milliseconds, in which every call waits for both to take turns. A rank notices only while it waits in a
+    /// call, moves once in 10 ms at most and only where the host has a processor for each of its ranks, and is bound to nothing
+    /// afterwards: the thread may run wherever it could before. Ranks that their launcher bound to a processor each stay there.
+    /// Among ranks of a host that share memory only, so not under tcp. Each rank's word counts for itself.
+    pub fn move_apart(mut self, move_apart: bool) -> Builder {
+        self.settings.move_apart = Some(move_apart);
         self
     }
 

@@ -10,6 +10,7 @@ pub use builder::Builder;
 #[cfg(any(test, fuzzing))]
 pub(super) use hello::Hello;
 
+use super::apart::Apart;
 use super::engine::Engine;
 use super::settings::{Patience, Settings};
 use super::started::ticket::Tickets;
@@ -22,6 +23,7 @@ use crate::select::Context;
 use crate::topology::Layout;
 use crate::topology::host::{Constants, Speeds};
 use crate::transport::arena::Arena;
+use crate::transport::seats::Seats;
 use crate::types::{Rank, TransportKind};
 pub(super) use processes::FileHope;
 use processes::ProcessWorld;
@@ -78,6 +80,12 @@ impl Origin {
         let mut engine =
             Engine::new(rank, links, control.clone(), bell.clone(), patience, context.clone(), diagnostics.clone());
         engine.layout = layout;
+        if let Some((arena, index)) = &arena
+            && settings.moves_apart()
+            && local_ranks <= builder::processors()
+        {
+            engine.apart = Apart::new(Seats::new(arena.clone(), *index));
+        }
         if context.strict {
             engine.be_strict(timeout)?;
         }

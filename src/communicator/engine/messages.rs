@@ -195,15 +195,27 @@ impl Engine {
     pub(super) fn rest_by_messages(&mut self, longest: Duration) {
         let mut waiting = self.messages.started[0].waiting.take().expect("it is out only in here");
         let longest = if self.is_connecting() { longest.min(NAP) } else { longest };
-        let Engine { shapes, agreement, pipes, messages, links, control, patience, bell, descriptors, queue, .. } =
-            self;
+        let Engine {
+            shapes,
+            agreement,
+            pipes,
+            messages,
+            links,
+            control,
+            patience,
+            bell,
+            apart,
+            descriptors,
+            queue,
+            ..
+        } = self;
         let running = queue.front().and_then(|front| front.running());
         let call =
             running.map(|running| Active { agreement: agreement.as_mut(), runner: &mut shapes[running.shape].runner });
         let recorder = &control.recorder;
         let mut everything = Everything { pipes: &mut pipes.all, started: &mut messages.started, recorder, call };
         let patience = &patience.with_sleep_of_at_most(longest);
-        let _ = waiting.rest(&mut everything, links, patience, bell.as_ref(), descriptors);
+        let _ = waiting.rest(&mut everything, links, patience, bell.as_ref(), apart, descriptors);
         self.messages.started[0].waiting = Some(waiting);
     }
 

@@ -9,7 +9,6 @@ use crate::plan::lower::{Instruction, Lowered, Place, Post, Source};
 use crate::plan::{Buffer, Through};
 use crate::transport::arena::CHANNELS;
 use crate::types::{LinkName, Rank};
-use std::collections::HashMap;
 
 const CHANNEL: u16 = CHANNELS - 1;
 
@@ -31,7 +30,8 @@ pub struct Pipe {
 #[derive(Default)]
 pub struct Pipes {
     pub all: Vec<Pipe>,
-    by_way: HashMap<(Direction, Rank), usize>,
+    /// By peer, where there are any: the indices of those to it and from it.
+    by_way: [Vec<Option<usize>>; 2],
 }
 
 impl Pipe {
@@ -55,9 +55,13 @@ impl Pipe {
 impl Pipes {
     /// The index of a message's pipe, which may be yet to be opened.
     pub fn of(&mut self, message: &Message) -> usize {
-        let way = (message.direction, message.peer);
-        *self.by_way.entry(way).or_insert_with(|| {
-            let element_bytes = message.dtype.size();
+        let Message { direction, peer, dtype, .. } = *message;
+        let of_peers = &mut self.by_way[usize::from(direction == Direction::Receive)];
+        if of_peers.len() <= peer {
+            of_peers.resize(peer + 1, None);
+        }
+        *of_peers[peer].get_or_insert_with(|| {
+            let (way, element_bytes) = ((direction, peer), dtype.size());
             self.all.push(Pipe { way, element_bytes, runner: None, messages: 0, busy: false, filler: Box::new(0) });
             self.all.len() - 1
         })

@@ -183,13 +183,13 @@ impl Engine {
         if !self.messages.is_empty() {
             return self.rest_by_messages(longest);
         }
-        let Engine { shapes, agreement, links, patience, bell, descriptors, queue, .. } = self;
+        let Engine { shapes, agreement, links, patience, bell, apart, descriptors, queue, .. } = self;
         let patience = &patience.with_sleep_of_at_most(longest);
         match queue.front_mut().map(|front| &mut front.stage) {
             Some(Stage::Running(Running { shape, waiting, .. })) => {
                 // An error shows again at the next poll, which reports it.
                 let mut active = Active { agreement: agreement.as_mut(), runner: &mut shapes[*shape].runner };
-                let _ = waiting.rest(&mut active, links, patience, bell.as_ref(), descriptors);
+                let _ = waiting.rest(&mut active, links, patience, bell.as_ref(), apart, descriptors);
             }
             Some(Stage::Connecting(connecting)) => connecting.dial.rest(),
             Some(Stage::Queued) | None => {}

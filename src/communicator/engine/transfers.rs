@@ -182,8 +182,11 @@ impl Engine {
             return self.wait_for(&ticket);
         }
         self.number(transfers);
-        if let Err((index, error)) = self.open_pipes(transfers, timeout) {
-            return Err(self.end_transfers(transfers, index, error));
+        let opened = self.open_pipes(transfers, timeout);
+        match opened.and_then(|()| self.spin_for_transfers(transfers)) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err((index, error)) => return Err(self.end_transfers(transfers, index, error)),
         }
         let mut waiting = Waiting::new(timeout, &self.control);
         loop {
@@ -235,6 +238,22 @@ impl Engine {
         self.links.connect(names, &hope).map_err(|error| (error.peer().map_or(0, index_of), error))
     }
 
+    /// Moves all transfers on for as long as a call spins; true when all are done. An error comes with the index of its transfer.
+    fn spin_for_transfers(&mut self, transfers: &mut [Transfer]) -> Result<bool, (usize, Error)> {
+        let Engine { pipes, links, control, patience, .. } = self;
+        let mut group = Group { pipes: &mut pipes.all, transfers, recorder: &control.recorder };
+        for _ in 0..patience.spins {
+            if group.advance(links)? {
+                return Ok(true);
+            }
+            if control.has_failed() {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        Ok(false)
+    }
+
     /// Moves all transfers on, and rests if some are not done; true when all are. An error comes with the index of its transfer.
     fn wait_for_transfers(
         &mut self,
@@ -242,14 +261,14 @@ impl Engine {
         waiting: &mut Waiting,
     ) -> Result<bool, (usize, Error)> {
         let failure = self.control.has_failed().then(|| self.failure());
-        let Engine { pipes, rank, sequence, links, control, patience, bell, descriptors, .. } = self;
+        let Engine { pipes, rank, sequence, links, control, patience, bell, apart, descriptors, .. } = self;
         let mut group = Group { pipes: &mut pipes.all, transfers, recorder: &control.recorder };
         let watch = Watch { rank: *rank, control, sequence: *sequence, failure };
         if group.step(watch, waiting, links)? {
             return Ok(true);
         }
         // An error shows again at the next poll, with the transfer that it belongs to.
-        let _ = waiting.rest(&mut group, links, patience, bell.as_ref(), descriptors);
+        let _ = waiting.rest(&mut group, links, patience, bell.as_ref(), apart, descriptors);
         Ok(false)
     }
 

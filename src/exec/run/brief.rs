@@ -32,6 +32,8 @@ pub(super) struct Brief {
     bases: [*mut u8; 3],
     /// The step that runs; none after the general loop has taken over.
     next: usize,
+    /// Messages fit into a cell each. It changes where a program is [resized](Runner::resize).
+    is_short: bool,
 }
 
 /// A [`Place`] whose address takes no branch.
@@ -100,7 +102,8 @@ impl Brief {
             return None;
         }
         let bases = [std::ptr::null_mut(); 3];
-        let mut brief = Brief { steps: Vec::new(), operands: Vec::new(), sources: Vec::new(), bases, next: 0 };
+        let mut brief =
+            Brief { steps: Vec::new(), operands: Vec::new(), sources: Vec::new(), bases, next: 0, is_short: true };
         for (index, instruction) in lane.iter().enumerate() {
             brief.add_fold(index, instruction, inboxes, element_bytes)?;
             for &outbox in &instruction.outboxes {
@@ -142,7 +145,23 @@ impl Brief {
 
     pub fn begin(&mut self, memory: Memory) {
         self.bases = [memory.input.cast_mut(), memory.output, memory.scratch];
-        self.next = 0;
+        self.next = if self.is_short { 0 } else { usize::MAX };
+    }
+
+    /// All messages have so many bytes from the next beginning on.
+    pub fn resize(&mut self, new: u64) {
+        self.is_short = new <= ring::INLINE as u64;
+        // Of a longer one nothing here runs.
+        let new = usize::try_from(new).unwrap_or(usize::MAX);
+        for step in &mut self.steps {
+            match step {
+                Step::Send { bytes, .. } => *bytes = new,
+                Step::Fold(fold) => {
+                    assert!(fold.reduction.is_none(), "only what is copied is resized");
+                    fold.bytes = new;
+                }
+            }
+        }
     }
 }
 
@@ -258,5 +277,28 @@ mod tests {
         let fit = ring::INLINE as u64 / 4;
         assert!(steps("one_shot", 2, fit).is_some() && steps("one_shot", 2, fit + 1).is_none());
         assert!(steps("ring", 9, 9).is_none(), "a ring of nine sends sixteen messages to its neighbour");
+    }
+
+    /// Where a run begins, and how many bytes its message has there.
+    fn begins(brief: &mut Brief, bytes: u64) -> (usize, usize) {
+        brief.resize(bytes);
+        brief.begin(Memory::new(std::ptr::null(), std::ptr::null_mut()));
+        let bytes = brief.steps.iter().map(|step| match step {
+            Step::Send { bytes, .. } | Step::Fold(Fold { bytes, .. }) => *bytes,
+        });
+        (brief.next, bytes.max().unwrap())
+    }
+
+    #[test]
+    fn a_message_is_brief_as_long_as_it_is_short_whatever_there_was_before() {
+        let checked = Selector::prove("binomial", Problem::new(Collective::Broadcast, 2)).unwrap();
+        for rank in 0..2 {
+            let lowered = lower(&checked, rank, &Counts::Even(1), 1, true);
+            let mut brief = Brief::of(&lowered, &[0][..lowered.inboxes.len()], 1).unwrap();
+            for bytes in [1, 100, ring::INLINE] {
+                assert_eq!(begins(&mut brief, bytes as u64), (0, bytes), "rank {rank}");
+                assert_eq!(begins(&mut brief, ring::INLINE as u64 + 1).0, usize::MAX, "the general loop's");
+            }
+        }
     }
 }

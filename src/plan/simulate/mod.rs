@@ -24,6 +24,7 @@ pub use path::{Leg, Work};
 
 use super::check::Checked;
 use super::chunk::Counts;
+use super::{Move, Operand, Program, Step};
 use crate::topology::{LinkClass, Topology};
 use crate::types::Rank;
 use fold::Fold;
@@ -33,6 +34,12 @@ use trace::Slice;
 
 /// More ranks than this are simulated by one of each domain.
 const ALL_RANKS: usize = 2048;
+
+/// The same of messages, where it can be.
+const ALL_MESSAGES: u64 = 1 << 24;
+
+/// Messages that a simulation may have: each takes some hundreds of bytes and about a microsecond.
+const MOST_MESSAGES: u64 = 1 << 25;
 
 /// What came of a simulation.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,8 +75,11 @@ pub enum Failed {
     TooFewGpus { ranks: usize, gpus: usize },
     #[error("no link leads from rank {from} to rank {to}")]
     NoRoute { from: Rank, to: Rank },
-    #[error("the plan has more than {most} messages, too many to simulate one by one")]
-    TooManyMessages { most: usize },
+    #[error(
+        "the plan has {messages} messages, and no more than {most} can be simulated one by one: take fewer ranks, a smaller size, or \
+         another algorithm"
+    )]
+    TooManyMessages { messages: u64, most: u64 },
     #[error("{ranks} ranks are too many to simulate one by one, and the plan's ranks do not do alike in each domain")]
     TooLarge { ranks: usize },
 }
@@ -86,13 +96,53 @@ pub fn simulate(
     element_bytes: u64,
     slices: Option<&mut Vec<Slice>>,
 ) -> Result<Simulated, Failed> {
-    let (ranks, gpus) = (checked.plan().problem.ranks, topology.gpus());
+    let (fold, _) = extent(checked, topology)?;
+    run(checked, topology, counts, element_bytes, fold.as_ref(), slices)
+}
+
+/// How many messages [`simulate`] would follow, which says how long it takes: found in a small part of that time.
+///
+/// # Errors
+/// See [`Failed`].
+pub fn messages(checked: &Checked, topology: &Topology) -> Result<u64, Failed> {
+    extent(checked, topology).map(|(_, messages)| messages)
+}
+
+/// Which ranks stand for all, if not each for itself, and how many messages they send.
+fn extent(checked: &Checked, topology: &Topology) -> Result<(Option<Fold>, u64), Failed> {
+    let plan = checked.plan();
+    let (ranks, gpus) = (plan.problem.ranks, topology.gpus());
     if ranks > gpus {
         return Err(Failed::TooFewGpus { ranks, gpus });
     }
-    let fold =
-        if ranks > ALL_RANKS { Some(Fold::of(checked, topology).ok_or(Failed::TooLarge { ranks })?) } else { None };
-    run(checked, topology, counts, element_bytes, fold.as_ref(), slices)
+    let sent = |ranks: &mut dyn Iterator<Item = Rank>| ranks.map(|rank| messages_of(&plan.program(rank))).sum::<u64>();
+    let folded = |fold: Fold| {
+        let messages = sent(&mut fold.representatives());
+        (Some(fold), messages)
+    };
+    let (fold, messages) = if ranks > ALL_RANKS {
+        folded(Fold::of(checked, topology).ok_or(Failed::TooLarge { ranks })?)
+    } else {
+        match sent(&mut (0..ranks)) {
+            messages if messages <= ALL_MESSAGES => (None, messages),
+            messages => Fold::of(checked, topology).map_or((None, messages), folded),
+        }
+    };
+    if messages > MOST_MESSAGES {
+        return Err(Failed::TooManyMessages { messages, most: MOST_MESSAGES });
+    }
+    Ok((fold, messages))
+}
+
+/// Messages that a program sends.
+fn messages_of(program: &Program) -> u64 {
+    let of_move = |one: &Move| one.destinations.iter().filter(|to| matches!(to, Operand::Peer { .. })).count() as u64;
+    let of_step = |step: &Step| match step {
+        Step::Move(one) => of_move(one),
+        Step::Repeat { count, body } => u64::from(*count) * body.iter().map(of_move).sum::<u64>(),
+        Step::Wait { .. } => 0,
+    };
+    program.lanes.iter().flatten().map(of_step).sum()
 }
 
 fn run(
@@ -103,6 +153,6 @@ fn run(
     fold: Option<&Fold>,
     slices: Option<&mut Vec<Slice>>,
 ) -> Result<Simulated, Failed> {
-    let programs = Programs::new(checked, counts, element_bytes, fold)?;
+    let programs = Programs::new(checked, counts, element_bytes, fold);
     Ok(Run::new(&programs, topology, fold)?.finish(slices))
 }

@@ -1,6 +1,5 @@
 //! The lowered programs of all ranks as flat tables: lanes of instructions, links of messages.
 
-use super::Failed;
 use super::fold::Fold;
 use crate::plan::Through;
 use crate::plan::check::Checked;
@@ -50,19 +49,11 @@ pub(super) struct Programs {
     pub(super) messages: Vec<(u64, u32)>,
 }
 
-/// Messages that a simulation may have: it takes about 100 bytes for each.
-const MOST_MESSAGES: usize = 1 << 25;
-
 type LinkKey = (Rank, Rank, u16);
 
 impl Programs {
     /// Of all ranks, or of those that stand for all.
-    pub(super) fn new(
-        checked: &Checked,
-        counts: &Counts,
-        element_bytes: u64,
-        fold: Option<&Fold>,
-    ) -> Result<Programs, Failed> {
+    pub(super) fn new(checked: &Checked, counts: &Counts, element_bytes: u64, fold: Option<&Fold>) -> Programs {
         let ranks: Vec<Rank> = match fold {
             Some(fold) => fold.representatives().collect(),
             None => (0..checked.plan().problem.ranks).collect(),
@@ -78,9 +69,6 @@ impl Programs {
         for (rank, one) in &lowered {
             for (name, posts) in &one.outboxes {
                 let (link, first) = (programs.links.len() as u32, programs.messages.len());
-                if first + posts.len() > MOST_MESSAGES {
-                    return Err(Failed::TooManyMessages { most: MOST_MESSAGES });
-                }
                 let key = key(*rank, name.peer, name.channel);
                 numbers.insert(key, link);
                 let messages = posts.len() as u32;
@@ -94,7 +82,7 @@ impl Programs {
             let (outboxes, inboxes) = (outboxes.collect::<Vec<_>>(), inboxes.collect::<Vec<_>>());
             programs.add(*rank, one, &outboxes, &inboxes);
         }
-        Ok(programs)
+        programs
     }
 
     fn add(&mut self, rank: Rank, lowered: &Lowered, outboxes: &[u32], inboxes: &[u32]) {

@@ -14,7 +14,7 @@ use unisono::plan::chunk::Counts;
 use unisono::plan::counted;
 use unisono::plan::price::{Ports, price};
 use unisono::plan::simulate::trace::{self, Slice};
-use unisono::plan::simulate::{Leg, Simulated, Work, simulate};
+use unisono::plan::simulate::{self, Leg, Simulated, Work};
 use unisono::select::machine::{self, Machine};
 use unisono::select::{self, Context, Selector};
 use unisono::topology::bound::bound;
@@ -56,6 +56,8 @@ const MOST_BYTES: u64 = 1 << 50;
 const MOST_SLICES: usize = 2_000_000;
 /// What is asked to be simulated may take longer to prove than a choice may.
 const MOST_PROOF_NS: f64 = 60e9;
+/// A simulation of more messages than this says beforehand how long it takes.
+const MESSAGES_UNTOLD: u64 = 3_000_000;
 /// Legs of the critical path that the text shows at each end.
 const LEGS_SHOWN: usize = 6;
 
@@ -158,9 +160,13 @@ impl Arguments {
                 format!("--bytes {bytes}: {collective} among {ranks} has no element for each of them; give more bytes");
             return Err(Failure::new(BAD_ARGUMENTS, told));
         }
+        let failed = |error: simulate::Failed| Failure::new(FAILED, error.to_string());
+        let messages = simulate::messages(&checked, topology).map_err(failed)?;
+        if messages > MESSAGES_UNTOLD {
+            eprintln!("# {} messages to follow: about a million a second", messages);
+        }
         let wanted = trace.is_some().then_some(&mut slices);
-        let simulated = simulate(&checked, topology, &counts, element_bytes, wanted)
-            .map_err(|error| Failure::new(FAILED, error.to_string()))?;
+        let simulated = simulate::simulate(&checked, topology, &counts, element_bytes, wanted).map_err(failed)?;
         if let Some(file) = trace {
             write_trace(file, &slices)?;
         }
