@@ -1,6 +1,6 @@
 //! The published tables.
 
-use unisono::nccl::{Cpu, Generation, Network, Request, Settings, Version, World};
+use unisono::nccl::{Algorithm, Cpu, Generation, Network, Request, Settings, Version, World};
 use unisono::{Collective, DType, ReduceOp};
 
 /// One published table and the circumstances of its measurement.
@@ -14,6 +14,8 @@ pub struct Table {
     pub dtype: DType,
     pub settings: Settings,
     pub gpus_per_domain: usize,
+    /// NCCL_ALGO, where the measurement set it.
+    pub forced: Option<Algorithm>,
     pub source: String,
     pub points: Vec<Point>,
 }
@@ -76,6 +78,9 @@ fn table(line: &str) -> Table {
     named("the cpu", ["x86", "grace"].contains(&cells[3]));
     let dtype: DType = number(cells[6]);
     let version = if cells[7].is_empty() { Version::NEWEST } else { cells[7].parse().expect("a version") };
+    let environment: Vec<&str> = cells[9].split_whitespace().collect();
+    let forced = environment.iter().find_map(|setting| setting.strip_prefix("NCCL_ALGO="));
+    let forced = forced.map(|name| Algorithm::ALL.into_iter().find(|one| one.name() == name).expect("an algorithm"));
     Table {
         name: cells[0].to_owned(),
         collective: number(cells[1]),
@@ -84,9 +89,10 @@ fn table(line: &str) -> Table {
         nic_bytes_per_s: number::<f64>(cells[4]) / 8.0 * 1e9,
         network: Network::ALL.into_iter().find(|one| one.name() == cells[5]).expect("a network"),
         dtype,
-        settings: Settings::new(version),
+        settings: Settings { nvls: !environment.contains(&"NCCL_NVLS_ENABLE=0"), ..Settings::new(version) },
         gpus_per_domain: number(cells[8]),
-        source: cells[9].to_owned(),
+        forced,
+        source: cells[10].to_owned(),
         points: Vec::new(),
     }
 }

@@ -38,9 +38,12 @@ impl All {
         Constants { gpu: gpu.clone(), net: net.clone() }
     }
 
-    /// Gives one generation the constants of another.
+    /// Gives one generation the constants of another, its latencies longer or shorter as NVIDIA has them.
     pub fn adopt(&mut self, generation: Generation, from: Generation) {
-        let gpu = self.of(from, Network::InfiniBand).gpu;
+        let mut gpu = self.of(from, Network::InfiniBand).gpu;
+        let ratio = latency(generation) / latency(from);
+        let names = Gpu::NAMES.iter().zip(gpu.values_mut());
+        names.filter(|(name, _)| name.ends_with("_us") && !name.ends_with("limit_us")).for_each(|(_, us)| *us *= ratio);
         self.gpus.iter_mut().filter(|(one, _)| *one == generation).for_each(|(_, own)| *own = gpu.clone());
     }
 
@@ -79,6 +82,15 @@ impl All {
     }
 }
 
+/// What NCCL believes an empty all-gather or reduce-scatter takes, us, by kernels that ran for none of the tables (`baseLat` in
+/// `src/sym_kernels.cc` of 2.30.7: symmetric memory, without LL). Of Ampere it has none, which is taken to be as fast as Hopper.
+fn latency(generation: Generation) -> f64 {
+    match generation {
+        Generation::Ampere | Generation::Hopper => 7.8,
+        Generation::Blackwell => 13.0,
+    }
+}
+
 fn structure(name: &str, kind: &str, names: &[&str], own: Vec<&mut f64>, first: Vec<&mut f64>) -> String {
     let mut text = format!("const {name}: {kind} = {kind} {{\n");
     for ((field, value), first) in names.iter().zip(own).zip(first) {
@@ -94,6 +106,7 @@ pub struct Sample {
     pub generation: Generation,
     pub network: Network,
     pub pick: (Algorithm, Protocol),
+    pub forced: bool,
     pub bytes: f64,
     pub time_us: f64,
     choice: usize,
@@ -134,7 +147,11 @@ pub fn samples<'a>(tables: &[Table], worlds: &'a [Worlds], crossovers: &'a [Cros
             Sample {
                 generation: table.generation,
                 network: table.network,
-                pick: all.choices[choice].pick(bytes),
+                pick: table.forced.map_or_else(
+                    || all.choices[choice].pick(bytes),
+                    |algorithm| all.choices[choice].pick_among(algorithm, bytes).expect("NCCL offers it"),
+                ),
+                forced: table.forced.is_some(),
                 bytes,
                 time_us: point.time_us,
                 choice,
@@ -152,7 +169,10 @@ impl Samples<'_> {
 
     /// As the library prices the pick: never less than a smaller call.
     pub fn picked_ratio(&self, constants: &Constants, sample: &Sample) -> f64 {
-        self.choices[sample.choice].picked_us(constants, sample.bytes) / sample.time_us
+        match sample.forced {
+            true => self.ratio(constants, sample),
+            false => self.choices[sample.choice].picked_us(constants, sample.bytes) / sample.time_us,
+        }
     }
 
     /// The pick's time over that of the best pair.

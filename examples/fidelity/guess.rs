@@ -6,6 +6,8 @@
 use unisono::nccl::constants::{Gpu, Net};
 use unisono::nccl::{Generation, Network};
 
+/// What heads pass on in trees of domains: on Blackwell twice the 217 GB/s that CoreWeave's table of 20 racks grows by; on Hopper
+/// at least twice what eight NICs of 400 Gbps carry both ways, which NVIDIA shows (NVIDIA/nccl issue 1649).
 pub fn gpu(generation: Generation) -> Gpu {
     match generation {
         Generation::Ampere => Gpu { launch_us: 6.0, host_us: 5.0, ..HOPPER },
@@ -46,6 +48,7 @@ const HOPPER: Gpu = Gpu {
     nvls_share: 0.6,
     nvls_head_loss: 0.003,
     nvls_ramp: 0.3,
+    nvls_tree_share: 0.85,
     nvls_half_share: 0.75,
     nvls_half_ramp: 0.1,
     peer_base_us: 1.0,
@@ -65,6 +68,7 @@ const BLACKWELL: Gpu = Gpu {
     nvls_us: 27.0,
     nvls_head_us: 0.45,
     nvls_share: 0.56,
+    nvls_tree_share: 0.48,
     ..HOPPER
 };
 
@@ -84,12 +88,12 @@ const EFA_V2: Net = Net {
     peer_ramp: 0.7,
 };
 const EFA_V3: Net = Net { hop_us: 18.0, large_us: 10.0, ring_hop_us: 35.0, far_peer_us: 1.0, ..EFA_V2 };
-/// All-reduce by NVLSTree of two H20 servers over InfiniBand takes 46 us when empty (NVIDIA/nccl issue 1244), which leaves about 10 us
-/// a hop; NCCL's send and receive of 16 KiB between two GB300 32 us (meta-pytorch/torchcomms
+/// A tree's hop by LL takes 5 us by NCCL's own constants; all-reduce by NVLSTree of two H20 servers over InfiniBand 46 us when empty
+/// (NVIDIA/nccl issue 1244), which leaves about 10 us a hop by Simple; NCCL's send and receive of 16 KiB between two GB300 32 us (meta-pytorch/torchcomms
 /// `comms/prims/collectives/benchmarks/results/SendRecvBenchmarkResults.md` @59426ba4), 22 us and more of it on the wire; rings over
 /// two 400 Gbps NICs reach 96 % of the line rate (`comms/ctran/backends/ib/docs/ctranib_qp_interleave_devices_sweep_gb200.md` there).
 const RDMA: Net = Net {
-    hop_us: 10.0,
+    hop_us: 5.0,
     large_us: 12.0,
     ring_hop_us: 23.0,
     simple_us: 5.0,

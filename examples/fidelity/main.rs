@@ -12,6 +12,7 @@ mod report;
 use data::Table;
 use fit::{All, Samples};
 use report::Errors;
+use std::collections::HashMap;
 use std::process::ExitCode;
 use unisono::nccl::Generation;
 
@@ -68,11 +69,12 @@ fn judge(tables: &[Table], samples: &Samples) -> ExitCode {
     );
     let mut library = All::library();
     let mut columns: [Vec<Errors>; 3] = Default::default();
+    let mut fits = Fits::default();
     for (index, table) in tables.iter().enumerate() {
         let row = [
             Errors::of(samples, &library, table, index),
-            Errors::of(samples, &without(tables, samples, |other| other.twin() == table.twin()), table, index),
-            Errors::of(samples, &without(tables, samples, |other| other.source == table.source), table, index),
+            Errors::of(samples, fits.without(tables, samples, |other| other.twin() == table.twin()), table, index),
+            Errors::of(samples, fits.without(tables, samples, |other| other.source == table.source), table, index),
         ];
         if row[0].is_empty() {
             continue;
@@ -96,10 +98,16 @@ fn judge(tables: &[Table], samples: &Samples) -> ExitCode {
     verdict(tables, &columns[0], overall, off)
 }
 
-/// The constants that a fit without some tables gives.
-fn without(tables: &[Table], samples: &Samples, left_out: impl Fn(&Table) -> bool) -> All {
-    let kept: Vec<usize> = every(tables).into_iter().filter(|index| !left_out(&tables[*index])).collect();
-    fit::fit(samples, &kept, &All::guess())
+/// Fits by the tables that they were made of.
+#[derive(Default)]
+struct Fits(HashMap<Vec<usize>, All>);
+
+impl Fits {
+    /// The constants that a fit without some tables gives.
+    fn without(&mut self, tables: &[Table], samples: &Samples, left_out: impl Fn(&Table) -> bool) -> &All {
+        let kept: Vec<usize> = every(tables).into_iter().filter(|index| !left_out(&tables[*index])).collect();
+        self.0.entry(kept).or_insert_with_key(|kept| fit::fit(samples, kept, &All::guess()))
+    }
 }
 
 /// A generation of which nothing is known but the data sheet: the constants of its neighbour.
@@ -109,7 +117,7 @@ fn generations(tables: &[Table], samples: &Samples) {
         (Generation::Hopper, Generation::Blackwell),
         (Generation::Blackwell, Generation::Hopper),
     ] {
-        let mut all = without(tables, samples, |table| table.generation == left_out);
+        let mut all = Fits::default().without(tables, samples, |table| table.generation == left_out).clone();
         all.adopt(left_out, neighbour);
         let errors: Vec<Errors> = (tables.iter().enumerate())
             .filter(|(_, table)| table.generation == left_out)
@@ -172,7 +180,7 @@ fn points(tables: &[Table], samples: &Samples, name: &str) {
         for (sample, point) in own.iter().zip(&table.points) {
             let (algorithm, protocol) = sample.pick;
             println!(
-                "{:26} {:4} GPUs {:12} B measured {:9.1} us predicted/measured {:.2} {algorithm}/{protocol}",
+                "{:26} {:4} GPUs {:12} B measured {:9.1} us predicted/measured {:.3} {algorithm}/{protocol}",
                 table.name,
                 point.gpus,
                 point.bytes,

@@ -55,9 +55,10 @@ impl Tuner {
         self.segments.iter().find(|(_, up_to)| mib <= *up_to).expect("the last segment has no end").0
     }
 
-    /// The sizes at which the pick changes, in bytes.
+    /// The sizes, in bytes, from which on the pick is another: just beyond the last of a segment.
     pub fn changes(&self) -> impl Iterator<Item = f64> + '_ {
-        self.segments.iter().map(|(_, up_to)| up_to * f64::from(1 << 20)).filter(|bytes| bytes.is_finite())
+        let bytes = self.segments.iter().map(|(_, up_to)| up_to * f64::from(1 << 20));
+        bytes.filter(|bytes| bytes.is_finite()).map(f64::next_up)
     }
 }
 

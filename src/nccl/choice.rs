@@ -70,6 +70,14 @@ impl<'a> Choice<'a> {
         (pair.algorithm, pair.protocol)
     }
 
+    /// The pair that NCCL picks where NCCL_ALGO leaves it one algorithm; none if it does not offer that here.
+    pub fn pick_among(&self, algorithm: Algorithm, bytes: f64) -> Option<(Algorithm, Protocol)> {
+        let offered = self.pairs.iter().filter(|pair| pair.algorithm == algorithm);
+        let believed =
+            offered.filter_map(|pair| Some((pair.protocol, self.believed_us(pair, *pair.line.as_ref().ok()?, bytes))));
+        believed.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(protocol, _)| (algorithm, protocol))
+    }
+
     /// What NCCL picks from which size on, in bytes, from the smallest to the largest.
     pub fn picks(&self) -> impl Iterator<Item = (f64, (Algorithm, Protocol))> + '_ {
         self.spans.iter().map(|span| (span.from, (self.pairs[span.pair].algorithm, self.pairs[span.pair].protocol)))

@@ -3,8 +3,11 @@
 //! Obtained by `examples/fidelity`: least absolute errors of the logarithm of time over the published tables of
 //! `tests/fidelity/tables.csv` (each with its source), tables weighed alike, and over the sizes at which AWS's tuner changes its
 //! pick, where two pairs take the same time. Times and shares that no table tells stay at a first guess, whose origin
-//! `examples/fidelity/guess.rs` gives; they are marked. Those of EFA's third version rest on AWS's crossovers, the guess and two
-//! single points; of the times on InfiniBand only those of all-reduce between two domains were measured.
+//! `examples/fidelity/guess.rs` gives; they are marked. Those of EFA's third version rest on AWS's crossovers, all-reduces of two to
+//! sixteen instances and all-to-alls of up to 32; those of InfiniBand and RoCE on all-reduces alone: of two domains, of three
+//! domains of few GPUs, of 16 servers (small calls) and of 20 racks.
+//!
+//! What Blackwell's heads pass on to other domains ([`Gpu::nvls_tree_share`]) rests on a single table, that of 20 racks of GB200.
 
 use super::world::{Generation, Network};
 
@@ -42,6 +45,7 @@ constants! {
         ring_ll128_hop_us,
         ring_ll128_share,
         simple_base_us,
+        /// Added to a hop of LL128 where whole slices travel.
         ring_simple_hop_us,
         ring_simple_share,
         /// Of a rank's own block, copied beside the ring.
@@ -60,6 +64,8 @@ constants! {
         /// Part of the share that every such GPU costs.
         nvls_head_loss,
         nvls_ramp,
+        /// What goes on to other domains and comes from them, where the heads of several make a tree.
+        nvls_tree_share,
         /// Of all-gather and reduce-scatter.
         nvls_half_share,
         nvls_half_ramp,
@@ -81,7 +87,7 @@ constants! {
         hop_us,
         /// Added by a large one.
         large_us,
-        /// What a crossing of a ring takes, whose messages are large.
+        /// What a crossing of a ring takes whose messages are large.
         ring_hop_us,
         simple_us,
         share,
@@ -120,19 +126,19 @@ impl Constants {
 // Printed by `cargo run --release --example fidelity constants`.
 
 const AMPERE: Gpu = Gpu {
-    launch_us: 7.63,
+    launch_us: 7.28,
     host_us: 5.52,
     grace_us: 0.600,       // the first guess
     ring_ll_hop_us: 0.800, // the first guess
     ring_ll_share: 0.300,  // the first guess
-    ll128_base_us: 5.50,
-    ring_ll128_hop_us: 1.87,
-    ring_ll128_share: 0.460,
-    simple_base_us: 11.8,
-    ring_simple_hop_us: 21.2,
-    ring_simple_share: 0.776,
-    own_block_share: 0.243,
-    own_block_limit_us: 291.2,
+    ll128_base_us: 5.33,
+    ring_ll128_hop_us: 1.93,
+    ring_ll128_share: 0.474,
+    simple_base_us: 11.9,
+    ring_simple_hop_us: 18.6,
+    ring_simple_share: 0.781,
+    own_block_share: 0.205,
+    own_block_limit_us: 377.3,
     tree_ll128_hop_us: 1.20,  // the first guess
     tree_ll128_share: 0.250,  // the first guess
     tree_simple_hop_us: 4.00, // the first guess
@@ -143,6 +149,7 @@ const AMPERE: Gpu = Gpu {
     nvls_share: 0.600,        // the first guess
     nvls_head_loss: 0.00300,  // the first guess
     nvls_ramp: 0.300,         // the first guess
+    nvls_tree_share: 0.850,   // the first guess
     nvls_half_share: 0.750,   // the first guess
     nvls_half_ramp: 0.100,    // the first guess
     peer_base_us: 1.00,       // the first guess
@@ -152,104 +159,106 @@ const AMPERE: Gpu = Gpu {
     peer_ll_share: 0.0300,    // the first guess
 };
 const HOPPER: Gpu = Gpu {
-    launch_us: 5.08,
+    launch_us: 5.09,
     host_us: 3.84,
     grace_us: 0.600, // the first guess
     ring_ll_hop_us: 0.857,
-    ring_ll_share: 0.363,
-    ll128_base_us: 6.81,
-    ring_ll128_hop_us: 0.979,
-    ring_ll128_share: 0.725,
-    simple_base_us: 8.19,
-    ring_simple_hop_us: 6.56,
-    ring_simple_share: 0.780,
-    own_block_share: 0.991,
-    own_block_limit_us: 205.8,
-    tree_ll128_hop_us: 0.626,
+    ring_ll_share: 0.365,
+    ll128_base_us: 7.89,
+    ring_ll128_hop_us: 1.02,
+    ring_ll128_share: 0.765,
+    simple_base_us: 7.86,
+    ring_simple_hop_us: 5.74,
+    ring_simple_share: 0.794,
+    own_block_share: 0.939,
+    own_block_limit_us: 229.3,
+    tree_ll128_hop_us: 0.636,
     tree_ll128_share: 0.327,
     tree_simple_hop_us: 4.00, // the first guess
     tree_simple_share: 0.350, // the first guess
     tree_ramp: 0.500,         // the first guess
-    nvls_us: 19.7,
-    nvls_head_us: 0.267,
-    nvls_share: 0.615,
-    nvls_head_loss: 0.00305,
+    nvls_us: 19.5,
+    nvls_head_us: 0.259,
+    nvls_share: 0.603,
+    nvls_head_loss: 0.00269,
     nvls_ramp: 0.262,
+    nvls_tree_share: 0.794,
     nvls_half_share: 0.750, // the first guess
     nvls_half_ramp: 0.100,  // the first guess
-    peer_base_us: 1.21,
-    peer_us: 0.199,
-    peer_simple_us: 5.47,
-    peer_share: 0.750,
+    peer_base_us: 1.20,
+    peer_us: 0.202,
+    peer_simple_us: 5.45,
+    peer_share: 0.757,
     peer_ll_share: 0.0352,
 };
 const BLACKWELL: Gpu = Gpu {
-    launch_us: 7.92,
+    launch_us: 7.90,
     host_us: 5.70,
-    grace_us: 0.569,
+    grace_us: 0.593,
     ring_ll_hop_us: 1.37,
-    ring_ll_share: 0.327,
-    ll128_base_us: 4.53,
-    ring_ll128_hop_us: 1.62,
-    ring_ll128_share: 0.671,
-    simple_base_us: 3.02,
-    ring_simple_hop_us: 12.6,
-    ring_simple_share: 0.803,
-    own_block_share: 0.729,
-    own_block_limit_us: 712.1,
-    tree_ll128_hop_us: 1.12,
-    tree_ll128_share: 0.180,
-    tree_simple_hop_us: 5.00, // the first guess
+    ring_ll_share: 0.325,
+    ll128_base_us: 4.31,
+    ring_ll128_hop_us: 1.66,
+    ring_ll128_share: 0.694,
+    simple_base_us: 2.97,
+    ring_simple_hop_us: 11.0,
+    ring_simple_share: 0.788,
+    own_block_share: 0.758,
+    own_block_limit_us: 702.0,
+    tree_ll128_hop_us: 1.18,
+    tree_ll128_share: 0.267,
+    tree_simple_hop_us: 4.47,
     tree_simple_share: 0.350, // the first guess
-    tree_ramp: 0.385,
-    nvls_us: 16.5,
-    nvls_head_us: 0.689,
-    nvls_share: 0.569,
-    nvls_head_loss: 0.00259,
-    nvls_ramp: 0.413,
-    nvls_half_share: 0.809,
-    nvls_half_ramp: 0.0779,
+    tree_ramp: 0.501,
+    nvls_us: 18.0,
+    nvls_head_us: 0.669,
+    nvls_share: 0.556,
+    nvls_head_loss: 0.00299,
+    nvls_ramp: 0.331,
+    nvls_tree_share: 0.491,
+    nvls_half_share: 0.818,
+    nvls_half_ramp: 0.0711,
     peer_base_us: 1.27,
-    peer_us: 0.251,
-    peer_simple_us: 6.63,
-    peer_share: 0.693,
+    peer_us: 0.252,
+    peer_simple_us: 6.64,
+    peer_share: 0.689,
     peer_ll_share: 0.0246,
 };
 const EFA_V2: Net = Net {
-    hop_us: 23.3,
-    large_us: 22.8,
-    ring_hop_us: 89.3,
-    simple_us: 35.0,
-    share: 0.824,
+    hop_us: 22.7,
+    large_us: 21.9,
+    ring_hop_us: 90.4,
+    simple_us: 31.3,
+    share: 0.842,
     ll128_share: 0.694,
     ll_share: 0.400, // the first guess
-    tree_ramp: 0.643,
-    far_peer_us: 2.18,
-    peer_share: 0.905,
-    peer_ramp: 0.938,
+    tree_ramp: 0.698,
+    far_peer_us: 2.38,
+    peer_share: 0.890,
+    peer_ramp: 0.623,
 };
 const EFA_V3: Net = Net {
-    hop_us: 14.8,
-    large_us: 14.6,
-    ring_hop_us: 69.4,
-    simple_us: 12.3,
-    share: 0.733,
-    ll128_share: 0.688,
-    ll_share: 0.399,
-    tree_ramp: 0.558,
-    far_peer_us: 1.00, // the first guess
-    peer_share: 0.850, // the first guess
-    peer_ramp: 0.700,  // the first guess
+    hop_us: 18.2,
+    large_us: 7.21,
+    ring_hop_us: 78.8,
+    simple_us: 9.22,
+    share: 0.956,
+    ll128_share: 0.865,
+    ll_share: 0.397,
+    tree_ramp: 1.10,
+    far_peer_us: 0.651,
+    peer_share: 0.901,
+    peer_ramp: 0.765,
 };
 const RDMA: Net = Net {
-    hop_us: 13.3,
-    large_us: 17.3,
+    hop_us: 5.73,
+    large_us: 12.8,
     ring_hop_us: 23.1,
-    simple_us: 5.59,
-    share: 0.954,
+    simple_us: 8.85,
+    share: 0.966,
     ll128_share: 0.850, // the first guess
     ll_share: 0.450,    // the first guess
-    tree_ramp: 1.00,    // the first guess
+    tree_ramp: 0.557,
     far_peer_us: 0.700, // the first guess
     peer_share: 0.850,  // the first guess
     peer_ramp: 0.700,   // the first guess

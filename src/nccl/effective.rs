@@ -1,5 +1,6 @@
 //! What a pair takes: a few physical terms with constants fitted to published measurements.
 
+use super::chunk::NvlsTree;
 use super::constants::{Constants, Gpu, Net};
 use super::search::{Graphs, MAX_NVLS_HEADS};
 use super::tuning::Tuning;
@@ -36,6 +37,10 @@ impl Time {
 /// Half of what makes a message large for a network.
 const LARGE_MESSAGE_BYTES: f64 = 2048.0;
 
+/// A channel's part of a ring's block from which on a step by Simple takes no longer to hand on: of 64 and 512 KiB (a slice of
+/// NCCL's largest chunk) the one that the published tables agree with.
+const SLICE_BYTES: f64 = (64u64 << 10) as f64;
+
 /// What the host takes for one peer of an all-to-all, and the release from which it takes much less. Read off the plateau of NCCL
 /// 2.23 on GB200, where 16 to 64 GPUs take 8.6 to 9.9 us per GPU whatever the size below 16 MiB; 2.29 shows none.
 const PEER_ENQUEUE_US: f64 = 9.5;
@@ -56,8 +61,10 @@ pub struct Effective<'a> {
     domains: f64,
     /// GPUs of the smallest domain.
     per_domain: f64,
-    /// GB/s of all channels of a tree together, LL128 and Simple.
-    tree_channels: (f64, f64),
+    ring_channels: f64,
+    /// GB/s of all channels of a tree together, by LL128.
+    tree_channels: f64,
+    nvls_tree: NvlsTree,
 }
 
 /// The constants of a kind of wire: fixed, per hop, and GB/s.
@@ -77,7 +84,9 @@ impl<'a> Effective<'a> {
             ranks: world.ranks() as f64,
             domains: world.domains.len() as f64,
             per_domain: world.domains.iter().copied().min().unwrap_or(1) as f64,
+            ring_channels: newest_graphs(world).1.ring.channels as f64,
             tree_channels: tree_channels(world),
+            nvls_tree: NvlsTree::of(world, settings),
         }
     }
 
@@ -127,20 +136,24 @@ impl<'a> Effective<'a> {
             Protocol::Ll => (0.0, gpu.ring_ll_hop_us, gpu.ring_ll_share),
             Protocol::Ll128 => (gpu.ll128_base_us, gpu.ring_ll128_hop_us, gpu.ring_ll128_share),
             Protocol::Simple => {
-                (gpu.simple_base_us, gpu.ring_simple_hop_us, gpu.ring_simple_share.min(self.reduce_share()))
+                (gpu.simple_base_us, self.slice_us(gpu, bytes), gpu.ring_simple_share.min(self.reduce_share()))
             }
         };
         let rounds = if self.collective == Collective::AllReduce { 2.0 } else { 1.0 };
         let crossings = rounds * (self.domains - 1.0);
         let hops = rounds * (self.ranks - 1.0) - crossings;
-        let crossing_us = net.ring_hop_us + if protocol == Protocol::Simple { net.simple_us } else { 0.0 };
+        let simple_us = if protocol == Protocol::Simple { net.simple_us } else { 0.0 };
+        let message = self.block_bytes(bytes) / self.per_domain.min(self.ring_channels);
+        let crossing_us = net.hop_us + (net.ring_hop_us - net.hop_us).max(0.0) * large(message) + simple_us;
         let hops_us = hops * hop_us + crossings * crossing_us;
         let moved = bytes
             * match self.collective {
                 Collective::Broadcast | Collective::Reduce => 1.0,
                 _ => rounds * (self.ranks - 1.0) / self.ranks,
             };
-        let rate = self.nvlink(share).min(self.network(net, protocol));
+        // Every channel of a ring leaves a domain by one NIC.
+        let nics = (self.ring_channels / self.per_domain).min(1.0);
+        let rate = self.nvlink(share).min(nics * self.network(net, protocol));
         let data_us = moved / rate / 1e3 + self.own_us(gpu, bytes);
         let fixed_us = self.launch_us(gpu) + base_us;
         if protocol == Protocol::Ll || (protocol == Protocol::Ll128 && self.domains == 1.0) {
@@ -148,6 +161,20 @@ impl<'a> Effective<'a> {
         } else {
             Time::overlapped(fixed_us, hops_us, data_us)
         }
+    }
+
+    /// What a ring hands on in one step, on all channels.
+    fn block_bytes(&self, bytes: f64) -> f64 {
+        match self.collective {
+            Collective::Broadcast | Collective::Reduce => bytes,
+            _ => bytes / self.ranks,
+        }
+    }
+
+    /// A step by Simple: a slice must have come whole before it is handed on.
+    fn slice_us(&self, gpu: &Gpu, bytes: f64) -> f64 {
+        let block = self.block_bytes(bytes) / self.ring_channels;
+        gpu.ring_ll128_hop_us + gpu.ring_simple_hop_us * (block / SLICE_BYTES).min(1.0)
     }
 
     fn reduce_share(&self) -> f64 {
@@ -184,9 +211,8 @@ impl<'a> Effective<'a> {
         let crossing_us = self.crossing_us(net, bytes) + simple_us;
         let hops_us = 2.0 * ((self.per_domain - 1.0) * hop_us + log2_ceil(self.domains) * crossing_us);
         let channels = match protocol {
-            Protocol::Ll => f64::INFINITY,
-            Protocol::Ll128 => self.tree_channels.0,
-            Protocol::Simple => self.tree_channels.1,
+            Protocol::Ll | Protocol::Simple => f64::INFINITY,
+            Protocol::Ll128 => self.tree_channels,
         };
         let rate = gb_per_s.min(channels).min(self.network(net, protocol) / self.crossings());
         let ramp = if self.domains > 1.0 { net.tree_ramp } else { gpu.tree_ramp };
@@ -195,13 +221,18 @@ impl<'a> Effective<'a> {
 
     /// From one domain to the next in a tree: messages beyond some KiB per NIC need more than one packet's way.
     fn crossing_us(&self, net: &Net, bytes: f64) -> f64 {
-        let message = bytes / self.per_domain;
-        net.hop_us + net.large_us * message / (message + LARGE_MESSAGE_BYTES)
+        net.hop_us + net.large_us * large(bytes / self.per_domain)
     }
 
-    /// How often a domain sends the whole data in a double tree: once between two, else up, and down to two, by halves.
+    /// How often the busiest domain sends the whole data in a double tree, half of it by either. Between two once; of three one
+    /// stands at an end of one chain and in the middle of the other; of more a leaf of one tree is a node of the other that sends
+    /// up, and down to two.
     fn crossings(&self) -> f64 {
-        if self.domains <= 2.0 { 1.0 } else { 2.0 }
+        match self.domains {
+            ..=2.0 => 1.0,
+            ..=3.0 => 1.5,
+            _ => 2.0,
+        }
     }
 
     /// GPUs among which a domain's switches divide the data.
@@ -224,11 +255,18 @@ impl<'a> Effective<'a> {
         Time::pipelined(self.launch_us(gpu), hops_us, bytes / rate / 1e3, ramp * self.heads().sqrt())
     }
 
+    /// Rounds of chunks go up the tree and down again; how fast, the switches, the heads' NICs or what the heads pass on decides.
     fn nvls_tree(&self, Constants { gpu, net }: &Constants, bytes: f64) -> Time {
         let (switch_us, switch_rate) = self.switch(gpu, gpu.nvls_share);
-        let hops_us = switch_us + 2.0 * log2_ceil(self.domains) * (self.crossing_us(net, bytes) + net.simple_us);
-        let rate = switch_rate.min(self.network(net, Protocol::Simple) / self.crossings());
-        Time::pipelined(self.launch_us(gpu), hops_us, bytes / rate / 1e3, gpu.nvls_ramp * self.heads().sqrt())
+        let levels = 2.0 * log2_ceil(self.domains);
+        let hops_us = levels * (self.crossing_us(net, bytes) + net.simple_us);
+        let nics = self.network(net, Protocol::Simple) * self.heads() / self.per_domain / self.crossings();
+        let passed_on = self.nvlink(gpu.nvls_tree_share) / self.crossings();
+        let rate = switch_rate.min(nics).min(passed_on);
+        let fill_us = levels * self.nvls_tree.round_bytes(bytes) / rate / 1e3;
+        let ramp = gpu.nvls_ramp * self.heads().sqrt();
+        let within = Time::pipelined(self.launch_us(gpu), switch_us, bytes / rate / 1e3, ramp);
+        Time { latency_us: within.latency_us + hops_us, bandwidth_us: within.bandwidth_us + fill_us }
     }
 
     fn pat(&self, Constants { gpu, net }: &Constants, bytes: f64) -> Time {
@@ -264,12 +302,21 @@ impl<'a> Effective<'a> {
     }
 }
 
-/// What the channels of a tree carry at most, up and down: NVIDIA's own measurements, as the newest release has them.
-fn tree_channels(world: &World) -> (f64, f64) {
+fn newest_graphs(world: &World) -> (Tuning, Graphs) {
     let tuning = Tuning::of(world.generation, Version::NEWEST);
-    let channels = Graphs::of(world, &tuning).tree.channels as f64;
-    let by_domains = world.domains.len().min(3) - 1;
-    (channels * tuning.tree_ll128_per_channel[by_domains] / 2.0, channels * tuning.tree_per_channel[by_domains] / 2.0)
+    let graphs = Graphs::of(world, &tuning);
+    (tuning, graphs)
+}
+
+/// What the channels of a tree carry at most by LL128, up and down: NVIDIA's own measurements, as the newest release has them.
+fn tree_channels(world: &World) -> f64 {
+    let (tuning, graphs) = newest_graphs(world);
+    graphs.tree.channels as f64 * tuning.tree_ll128_per_channel[world.domains.len().min(3) - 1] / 2.0
+}
+
+/// How large a message is for a network, from 0 to 1.
+fn large(message_bytes: f64) -> f64 {
+    message_bytes / (message_bytes + LARGE_MESSAGE_BYTES)
 }
 
 fn log2_ceil(count: f64) -> f64 {

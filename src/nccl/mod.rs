@@ -7,6 +7,7 @@
 mod aws;
 pub mod belief;
 mod choice;
+mod chunk;
 pub mod constants;
 pub mod effective;
 mod machine;

@@ -228,6 +228,44 @@ fn searches_find_what_nccl_finds() {
     assert_eq!(graphs(&world(Generation::Blackwell, &[72], Network::InfiniBand)).nvls.channels, 32);
 }
 
+fn algorithm_gb_per_s(world: &World, settings: &Settings, pair: (Algorithm, Protocol), bytes: u64) -> f64 {
+    let prices = price(world, settings, &request(Collective::AllReduce, bytes)).unwrap();
+    let us = prices.iter().find(|one| (one.algorithm, one.protocol) == pair).unwrap().time_us.unwrap();
+    bytes as f64 / us / 1e3
+}
+
+/// NVIDIA/nccl issue 1801: three racks, four or eight GPUs of each, NVLS off. A ring reaches its NICs' rate, a double tree two thirds
+/// of it among three and half of it among more.
+#[test]
+fn rings_and_trees_of_few_gpus_per_rack_reach_what_their_nics_carry() {
+    let settings = Settings { nvls: false, ..version("2.27.3") };
+    for gpus in [4, 8] {
+        let worlds = [3, 4].map(|racks| world(Generation::Blackwell, &vec![gpus; racks], Network::InfiniBand));
+        let nics = gpus as f64 * 50.0;
+        let tree = worlds
+            .each_ref()
+            .map(|world| algorithm_gb_per_s(world, &settings, (Algorithm::Tree, Protocol::Simple), 1 << 36) / nics);
+        assert!((0.60..=2.0 / 3.0).contains(&tree[0]) && (0.44..=0.5).contains(&tree[1]), "{gpus} GPUs: {tree:?}");
+        let ranks = worlds[0].ranks() as f64;
+        let ring = algorithm_gb_per_s(&worlds[0], &settings, RING_SIMPLE, 1 << 36) * 2.0 * (ranks - 1.0) / ranks / nics;
+        assert!((0.92..1.0).contains(&ring), "{gpus} GPUs: {ring}");
+    }
+}
+
+/// The first hop of a message of some bytes between two hosts takes less than that of a large one, and a block of less than a
+/// slice is handed on sooner than a slice.
+#[test]
+fn a_step_of_a_ring_takes_longer_with_more_to_hand_on() {
+    let sixteen = world(Generation::Hopper, &[8; 16], Network::InfiniBand);
+    let one = Settings::new(Version::NEWEST);
+    let latency = |pair: (Algorithm, Protocol), bytes| {
+        let prices = price(&sixteen, &one, &request(Collective::AllGather, bytes)).unwrap();
+        prices.iter().find(|one| (one.algorithm, one.protocol) == pair).unwrap().latency_us.unwrap()
+    };
+    assert!(latency(RING_LL, 1 << 24) > 1.5 * latency(RING_LL, 1 << 10));
+    assert!(latency(RING_SIMPLE, 1 << 32) > 2.0 * latency(RING_SIMPLE, 1 << 20));
+}
+
 #[test]
 fn every_pair_is_priced_or_refused_with_a_reason_and_the_pick_is_first() {
     for world in worlds() {
@@ -291,6 +329,21 @@ fn what_cannot_be_priced_is_said_in_a_sentence() {
         .is_ok()
     );
     assert_eq!("2.x".parse::<Version>().unwrap_err().to_string(), "`2.x` is no NCCL version; write it as 2.29.2");
-    assert!("2.9.9".parse::<Version>().unwrap_err().to_string().contains("older than the oldest"));
+    let refused = |text: &str| text.parse::<Version>().unwrap_err().to_string();
+    for text in ["2.9.9", "2.17.8", "1.3"] {
+        assert!(
+            refused(text)
+                .contains("older than the oldest whose tuning is known: known are those from 2.18.1 to 2.30.7")
+        );
+    }
+    for text in ["9.9", "3.0.1", "2.41"] {
+        assert!(
+            refused(text).contains("far newer than the newest whose tuning is known: known are those from 2.18.1 to")
+        );
+    }
+    for text in ["2.30.8", "2.31.2", "2.40.1"] {
+        assert_eq!(text.parse::<Version>().unwrap().modelled(), Version::NEWEST, "{text}");
+    }
+    assert_eq!("2.18".parse::<Version>().unwrap().modelled(), Version::new(2, 18, 0));
     assert_eq!("v2.29.2-1".parse(), Ok(Version::new(2, 29, 2)));
 }

@@ -24,6 +24,14 @@ impl Version {
     /// The first with a tuning for Blackwell.
     pub const BLACKWELL: Version = Version::new(2, 26, 2);
 
+    /// Minor releases beyond the newest known one that are taken as that; later ones may be anything.
+    const TAKEN_AS_NEWEST: u16 = 10;
+
+    /// The release that prices are of: itself, or the newest known one if it is newer.
+    pub fn modelled(self) -> Version {
+        self.min(Version::NEWEST)
+    }
+
     pub(super) fn at_least(self, minor: u16) -> bool {
         self >= Version::new(2, minor, 0)
     }
@@ -35,7 +43,8 @@ impl fmt::Display for Version {
     }
 }
 
-/// `2.29`, `2.29.2`, `v2.29.2-1`: a missing patch level is 0, and what follows a `-` or `+` is skipped.
+/// `2.29`, `2.29.2`, `v2.29.2-1`: a missing patch level is 0, and what follows a `-` or `+` is skipped. Releases that are a little
+/// newer than the newest known one are read too: see [`modelled`](Version::modelled).
 impl FromStr for Version {
     type Err = Invalid;
 
@@ -48,9 +57,13 @@ impl FromStr for Version {
             [major, minor, patch] => Version::new(major, minor, patch),
             _ => return Err(unreadable()),
         };
-        if version < Version::new(2, 18, 0) {
-            let oldest = Version::OLDEST;
-            return Err(Invalid(format!("NCCL {version} is older than the oldest whose tuning is known, {oldest}")));
+        let (oldest, newest) = (Version::OLDEST, Version::NEWEST);
+        let known = format!("known are those from {oldest} to {newest}");
+        if version < Version::new(oldest.major, oldest.minor, 0) {
+            return Err(Invalid(format!("NCCL {version} is older than the oldest whose tuning is known: {known}")));
+        }
+        if version.major > newest.major || version.minor > newest.minor + Version::TAKEN_AS_NEWEST {
+            return Err(Invalid(format!("NCCL {version} is far newer than the newest whose tuning is known: {known}")));
         }
         Ok(version)
     }

@@ -240,6 +240,25 @@ fn a_simulation_takes_the_choice_of_plan_as_auto() {
 }
 
 #[test]
+fn a_newer_nccl_is_priced_as_the_newest_known_and_that_is_said() {
+    let plan = |version: &str| {
+        let asked =
+            ["plan", "all_reduce", "--on", "p5", "--units", "2", "--bytes", "1MiB", "--engine", "nccl", "--json"];
+        finish(unisono(&[&asked[..], &["--nccl-version", version]].concat()))
+    };
+    let (newer, newest) = (plan("2.31.2"), plan("2.30.7"));
+    newer.expect_status(0);
+    assert_eq!(
+        newer.stderr,
+        "unisono: NCCL 2.31.2 is newer than the newest whose tuning is known, and is priced as that: 2.30.7\n"
+    );
+    assert_eq!(newest.stderr, "");
+    // What planning took differs.
+    let time = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON")["time_us"].clone();
+    assert_eq!(time(&newer.stdout), time(&newest.stdout));
+}
+
+#[test]
 fn what_cannot_be_asked_is_one_sentence() {
     let plan = |arguments: &[&str]| finish(unisono(&[&["plan", "all_reduce"], arguments].concat()));
     plan(&["--on", "p6e-gb20x72", "--bytes", "8"]).expect_refusal(2, "did you mean `p6e-gb200x72`?");
@@ -250,7 +269,11 @@ fn what_cannot_be_asked_is_one_sentence() {
     plan(&["--on", "p5", "--bytes", "1MB"]).expect_refusal(2, "is not a size");
     plan(&["--on", "p5", "--bytes", "8", "--engine", "ncl"]).expect_refusal(2, "did you mean `nccl`?");
     plan(&["--on", "p5", "--bytes", "8", "--nccl-version", "2.29"]).expect_refusal(2, "--engine nccl only");
-    plan(&["--on", "p5", "--bytes", "8", "--engine", "nccl", "--nccl-version", "1.0"]).expect_refusal(2, "older than");
+    for (version, why) in
+        [("1.0", "older than the oldest"), ("9.9", "far newer than the newest"), ("2.x", "is no NCCL version")]
+    {
+        plan(&["--on", "p5", "--bytes", "8", "--engine", "nccl", "--nccl-version", version]).expect_refusal(2, why);
+    }
     plan(&["--on", "host", "--bytes", "8", "--engine", "nccl"]).expect_refusal(2, "not known");
     plan(&["--on", "p5", "--bytes", "8", "--no-nvls"]).expect_refusal(2, "--no-nvls: goes with --engine nccl only");
     let rules = ["--on", "p5", "--bytes", "8", "--engine", "nccl", "--rules", "/nowhere/rules.csv"];

@@ -27,7 +27,7 @@ pub struct Arguments {
     #[arg(long, default_value = "unisono", value_name = "NAME")]
     engine: Engine,
 
-    /// Of engine nccl, as 2.29; the newest known unless given
+    /// Of engine nccl, as 2.29; the newest known unless given, and instead of a newer one
     #[arg(long, value_name = "V")]
     nccl_version: Option<String>,
 
@@ -121,6 +121,12 @@ impl Arguments {
             Some(text) => text.parse().map_err(|error| refused(&error))?,
             None => nccl::Version::NEWEST,
         };
+        if version != version.modelled() {
+            let newest = version.modelled();
+            eprintln!(
+                "unisono: NCCL {version} is newer than the newest whose tuning is known, and is priced as that: {newest}"
+            );
+        }
         Ok(nccl::Settings { nvls: !self.no_nvls, ..nccl::Settings::new(version) })
     }
 }
