@@ -8,22 +8,24 @@
 //! stopped process keeps its sockets open and is not lost. Ranks that leave thin the mesh out: those that stay are linked as
 //! long as a way of neighbours that stayed is left between them.
 
+mod state;
+
 use super::dial::no_descriptors;
 use super::door::Door;
-use super::link::{Frame, MAX_QUEUED_BYTES};
+use super::link::MAX_QUEUED_BYTES;
 use super::mailbox::Mailbox;
 use super::message::{Card, Control, Tag};
 use super::ranks::RankSet;
-use super::socket::{Stream, send};
+use super::socket::Stream;
 use super::survey::Surveys;
 use super::worker::Worker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Rank;
+pub(super) use state::{Command, Fate, Parked, Purpose, Shared, State};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -45,93 +47,8 @@ const ARRIVAL: Duration = Duration::from_secs(1);
 /// Whoever waits in vain while this process has had no file descriptor for so long waits no longer.
 const STARVATION: Duration = Duration::from_millis(500);
 
-/// What is known of a rank.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    Present,
-    Left,
-    Lost(String),
-}
-
-/// What a connection that was let in is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    Stream,
-    Handle,
-}
-
-pub(super) struct Parked {
-    pub purpose: Purpose,
-    pub rank: Rank,
-    pub tag: Tag,
-    pub stream: Stream,
-}
-
-impl Parked {
-    /// The first half of its tag.
-    pub fn family(&self) -> u64 {
-        u64::from_le_bytes(*self.tag.first_chunk().expect("a tag has 16 bytes"))
-    }
-}
-
 /// Families of tags that are remembered to be refused.
 const MAX_REFUSED: usize = 4096;
-
-pub(super) enum Command {
-    Attach(Rank, Stream),
-    Send(Rank, Frame),
-    Announce(u64, Frame),
-    /// Ends after these last words.
-    Leave(Frame),
-    #[cfg(test)]
-    Die,
-}
-
-/// What the mesh's thread and the callers' threads share.
-pub(super) struct State {
-    pub commands: VecDeque<Command>,
-    pub command_bytes: usize,
-    pub surveys: Surveys,
-    pub fates: Vec<Fate>,
-    pub linked: Vec<Rank>,
-    pub cards: Vec<Option<Card>>,
-    pub parked: Vec<Parked>,
-    /// First halves of the tags of connections that nobody will ask for any more, oldest first.
-    pub refused: VecDeque<u64>,
-    pub leaving: bool,
-    pub ended: bool,
-    /// This process has no file descriptor for a connection that waits outside.
-    pub starved: bool,
-}
-
-pub(super) struct Shared {
-    pub state: Mutex<State>,
-    pub changed: Condvar,
-    pub bell: UnixStream,
-    pub mailbox: Mailbox,
-}
-
-impl Shared {
-    pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn command(&self, command: Command) {
-        self.state().commands.push_back(command);
-        self.ring();
-    }
-
-    /// A full pipe rings just as well, and after the thread's end there is nobody to wake.
-    fn ring(&self) {
-        let _ = send(self.bell.as_fd(), &[0]);
-    }
-
-    pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.state());
-        self.changed.notify_all();
-        result
-    }
-}
 
 /// The callers' end of the mesh.
 pub(super) struct Mesh {

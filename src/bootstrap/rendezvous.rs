@@ -6,10 +6,12 @@
 //!
 //! The session's key is derived from the secret and a nonce, so that who listens to the meeting does not learn it.
 
+mod verdicts;
+
 use super::dial::{Dial, Target, no_descriptors};
 use super::door::{Door, is_out_of_descriptors};
 use super::environment::{Job, JobKey, Meeting};
-use super::graph::{neighbours, ranges};
+use super::graph::neighbours;
 use super::host::{HostId, parent_key};
 use super::message::{Answer, Introduction, Request, Verdict};
 use super::secret::{Key, random};
@@ -303,82 +305,6 @@ impl<'a> Reception<'a> {
         }
         verdict.into_error()
     }
-
-    fn verdict_on_time(&self) -> Verdict {
-        let absent: Vec<Rank> = self.absent().collect();
-        let turned_away = match self.door.turned_away() {
-            none if none.total() == 0 => String::new(),
-            some => format!("; turned away were connections: {some}"),
-        };
-        let size = self.job.size;
-        Verdict {
-            kind: ErrorKind::Timeout,
-            message: format!("{} of {size} did not come to {} in the time given{turned_away}", ranges(&absent), self.place),
-            remedy: "look at the output of those ranks, whether they were started and can reach this address, or give a longer \
-                     timeout"
-                .to_owned(),
-            peer: absent.first().copied(),
-        }
-    }
-
-    /// The ranks that have come keep their connections until all have, so nothing would make room.
-    fn verdict_on_starvation(&self) -> Verdict {
-        let absent: Vec<Rank> = self.absent().collect();
-        Verdict {
-            kind: ErrorKind::Resource,
-            message: format!("rank 0 has no file descriptor left to let in {} of {}", ranges(&absent), self.job.size),
-            remedy: "raise the limit of open files (`ulimit -n`) of rank 0".to_owned(),
-            peer: Some(0),
-        }
-    }
-
-    fn absent(&self) -> impl Iterator<Item = Rank> {
-        (0..self.job.size).filter(|rank| !self.came[*rank])
-    }
-
-    fn verdict_on_leaver(&self, rank: Rank) -> Verdict {
-        let absent: Vec<Rank> = self.absent().collect();
-        Verdict {
-            kind: ErrorKind::PeerLost,
-            message: format!("rank {rank} ended or gave up before {} had come to {}", ranges(&absent), self.place),
-            remedy: format!("look at the output of rank {rank}"),
-            peer: Some(rank),
-        }
-    }
-
-    fn verdict_on_sizes(&self, other: &Introduction) -> Verdict {
-        let message = format!(
-            "two jobs meet at one place, or ranks differ in the size of the job: {} says {} ranks, {} says {}",
-            describe(&self.own),
-            self.job.size,
-            describe(other),
-            other.size
-        );
-        self.verdict_on_mixture(message, other.rank)
-    }
-
-    fn verdict_on_rank(&self, other: &Introduction) -> Verdict {
-        self.verdict_on_mixture(format!("{} calls itself one of {}", describe(other), self.job.size), other.rank)
-    }
-
-    fn verdict_on_twins(&self, seated: &Introduction, other: &Introduction) -> Verdict {
-        let message = format!("two processes are rank {}: {} and {}", other.rank, describe(seated), describe(other));
-        self.verdict_on_mixture(message, other.rank)
-    }
-
-    fn verdict_on_mixture(&self, message: String, peer: Rank) -> Verdict {
-        Verdict {
-            kind: ErrorKind::Rendezvous,
-            message: format!("{message} (at {})", self.place),
-            remedy: "give every process of the job its own rank, and every job its own UNISONO_JOB_ID or MASTER_PORT"
-                .to_owned(),
-            peer: Some(peer),
-        }
-    }
-}
-
-fn describe(who: &Introduction) -> String {
-    format!("rank {} (pid {} on host {})", who.rank, who.pid, who.host)
 }
 
 /// Answers fit into the buffer of a socket that nothing was sent on, so a stopped rank holds nobody up; what does not arrive is

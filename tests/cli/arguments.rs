@@ -19,6 +19,8 @@ fn help_and_version_are_no_errors() {
 fn unknown_names_offer_the_nearest() {
     finish(unisono(&["lanch"])).expect_refusal(2, "'launch'");
     finish(unisono(&["launch", "--rank", "2", "true"])).expect_refusal(2, "'--ranks'");
+    let of_another = finish(unisono(&["plan", "all_reduce", "--on", "p5", "--bytes", "8", "--trace", "x"]));
+    of_another.expect_refusal(2, "unexpected argument '--trace' found\n");
 }
 
 #[test]

@@ -53,6 +53,8 @@ fn one_sentence(text: &str) -> String {
     for line in told.filter(|line| !line.is_empty()) {
         let line = line.trim_start_matches("error: ");
         match line.strip_prefix("tip: ") {
+            // What looks like an option was meant as one.
+            Some(tip) if tip.starts_with("to pass ") => {}
             Some(tip) => sentence.push_str(&format!("; {tip}")),
             None if sentence.is_empty() => sentence.push_str(line),
             None => sentence.push_str(&format!(" {line}")),

@@ -25,6 +25,12 @@ impl World {
     /// # Errors
     /// [`ErrorKind::Timeout`], [`ErrorKind::PeerLost`], [`ErrorKind::Resource`]; [`ErrorKind::InvalidArgument`] for a rank that
     /// is this one or none; [`ErrorKind::Forked`].
+    ///
+    /// [`ErrorKind::Timeout`]: crate::error::ErrorKind::Timeout
+    /// [`ErrorKind::PeerLost`]: crate::error::ErrorKind::PeerLost
+    /// [`ErrorKind::Resource`]: crate::error::ErrorKind::Resource
+    /// [`ErrorKind::InvalidArgument`]: crate::error::ErrorKind::InvalidArgument
+    /// [`ErrorKind::Forked`]: crate::error::ErrorKind::Forked
     pub fn open_streams(
         &self,
         wanted: &[(Rank, Tag)],
