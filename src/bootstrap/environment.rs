@@ -112,6 +112,7 @@ impl Job {
             return Ok(Job { rank: 0, size: 1, launcher, local_rank, local_size, meeting, secret, host_id });
         };
         let place = Place::read(&variables, &names)?;
+        agrees_with_plain(&variables, &names, &place)?;
         let meeting = match place.size {
             1 => Meeting::Alone,
             _ => meeting(&variables, launcher, &place, secret.is_some())?,
@@ -183,6 +184,19 @@ fn names(launcher: Launcher, variables: &Variables<'_>) -> Option<Names> {
         }),
         Launcher::Alone => None,
     }
+}
+
+/// RANK and WORLD_SIZE beside those of a launcher must say the same: what started this process inside a step of Slurm or under mpirun, and
+/// set them, would else see each rank alone in a world of the launcher's.
+fn agrees_with_plain(variables: &Variables<'_>, names: &Names, place: &Place) -> Result<()> {
+    let (Some(rank), Some(size)) = (variables.number("RANK")?, variables.number("WORLD_SIZE")?) else { return Ok(()) };
+    let is_own = names.rank == "UNISONO_RANK" || (rank, size) == (place.rank, place.size);
+    if is_own {
+        return Ok(());
+    }
+    let told = format!("{}={} and {}={}", names.rank, place.rank, names.size, place.size);
+    Err(contradiction(format!("RANK={rank} and WORLD_SIZE={size}, but {told}"))
+        .remedy("unset those that are not meant, or set UNISONO_RANK and UNISONO_WORLD_SIZE, which go before both"))
 }
 
 struct Place {
@@ -273,14 +287,14 @@ fn no_way_to_meet(place: &Place, has_secret: bool) -> Error {
         )
     } else {
         (
-            "no secret by which they could trust each other",
+            "there is no secret by which they could trust each other",
             "set UNISONO_SECRET to one random text, and MASTER_ADDR and MASTER_PORT to an address of rank 0's host and a free \
              port there, equal on all ranks",
         )
     };
     Error::new(
         ErrorKind::Configuration,
-        format!("the {ranks} ranks of this job are not known to be on one host, and there is {what}"),
+        format!("the {ranks} ranks of this job are not known to be on one host, and {what}"),
     )
     .on_rank(place.rank)
     .remedy(remedy)

@@ -212,3 +212,18 @@ fn the_first_node_of_a_slurm_list() {
         assert_eq!(first_node(list).as_deref(), first, "{list}");
     }
 }
+
+#[test]
+fn rank_and_world_size_beside_a_launcher_must_say_the_same() {
+    let alone = [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1"), ("SLURM_STEP_ID", "0")];
+    for base in [&alone[..], OPEN_MPI, HYDRA] {
+        let error = job(&with(base, &[("RANK", "1"), ("WORLD_SIZE", "7")])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        let told = error.to_string();
+        assert!(["RANK=1", "WORLD_SIZE=7", base[0].0, "UNISONO_RANK"].iter().all(|part| told.contains(part)), "{told}");
+    }
+    let same = job(&with(OPEN_MPI, &[("RANK", "1"), ("WORLD_SIZE", "2")])).unwrap();
+    assert_eq!((same.rank, same.size, same.launcher), (1, 2, Launcher::OpenMpi));
+    let own = [("UNISONO_RANK", "0"), ("UNISONO_WORLD_SIZE", "1"), ("RANK", "1"), ("WORLD_SIZE", "7")];
+    assert_eq!(job(&with(&alone, &own)).unwrap().size, 1);
+}

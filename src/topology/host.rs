@@ -12,7 +12,7 @@ pub struct Speeds {
     pub hand_over_ns: f64,
     /// Until a thread runs to which another yields its processor.
     pub switch_ns: f64,
-    /// Of a copy while all processors copy: where both buffers together fit into a processor's own cache, into its share of the
+    /// Of a copy while as many processors copy as the job has ranks here, up to 16: where both buffers together fit into a processor's own cache, into its share of the
     /// last cache, and into none.
     pub own_cache_ns_per_byte: f64,
     pub last_cache_ns_per_byte: f64,
@@ -92,7 +92,13 @@ impl Speeds {
         [
             given("copy in a processor's own cache", "GB/s", 1.0 / self.own_cache_ns_per_byte, own_cache, here),
             given("copy in its share of the last cache", "GB/s", 1.0 / self.last_cache_ns_per_byte, last_cache, here),
-            given("copy in memory, all processors at work", "GB/s", 1.0 / self.memory_ns_per_byte, memory, here),
+            given(
+                "copy in memory, a processor for each rank at work",
+                "GB/s",
+                1.0 / self.memory_ns_per_byte,
+                memory,
+                here,
+            ),
             given("share of the last cache", "MiB", cache_mib, last_cache_bytes, told),
             given("hand-over between processors", "us", self.hand_over_ns / 1e3, hand_over, here),
             given("switch of threads on a processor", "us", self.switch_ns / 1e3, switch, here),
@@ -300,7 +306,10 @@ mod tests {
         assert_eq!(one(Measured { switch: true, ..Measured::NONE }), ["switch of threads on a processor"]);
         assert_eq!(one(Measured { own_cache: true, ..Measured::NONE }), ["copy in a processor's own cache"]);
         assert_eq!(one(Measured { last_cache: true, ..Measured::NONE }), ["copy in its share of the last cache"]);
-        assert_eq!(one(Measured { memory: true, ..Measured::NONE }), ["copy in memory, all processors at work"]);
+        assert_eq!(
+            one(Measured { memory: true, ..Measured::NONE }),
+            ["copy in memory, a processor for each rank at work"]
+        );
         assert_eq!(one(Measured { last_cache_bytes: true, ..Measured::NONE }), ["share of the last cache"]);
     }
 }

@@ -32,6 +32,9 @@ fn a_setting_that_cannot_be_right_is_one_sentence_with_its_name() {
         ("UNISONO_SHM_BYTES", "lots"),
         ("UNISONO_SHM_BYTES", "-5"),
         ("UNISONO_EXPLAIN", "maybe"),
+        ("UNISONO_CALIBRATE", "2"),
+        ("UNISONO_MOVE_APART", "yes"),
+        ("UNISONO_STRICT", "on"),
         ("UNISONO_RECORD", ""),
         ("UNISONO_RULES", ""),
         ("UNISONO_RULES", "/nowhere/rules.csv"),
@@ -83,7 +86,7 @@ fn without_file_descriptors_the_job_ends_with_a_sentence() {
             &format!("ulimit -n {limit}; unisono bench all_reduce --ranks 6 --max 8"),
             &[("UNISONO_TIMEOUT", "30")],
         );
-        expect_sentence(status, &stderr, &["ulimit -n", "open files", "descriptor"]);
+        expect_sentence(status, &stderr, &["ulimit -n"]);
     }
 }
 

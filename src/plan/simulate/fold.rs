@@ -8,7 +8,6 @@
 //! Where two ranks of a domain share something (the NIC of a pair), a flow stands for as many as there are on it, so each gets that
 //! part of its rate.
 
-use crate::plan::check::Checked;
 use crate::plan::{Move, Operand, Plan, Program, Step};
 use crate::topology::{ResourceId, Route, Topology};
 use crate::types::Rank;
@@ -26,8 +25,7 @@ const COMPARED: usize = 8;
 
 impl Fold {
     /// The fold of a plan on a machine, if its ranks do alike.
-    pub(super) fn of(checked: &Checked, topology: &Topology) -> Option<Fold> {
-        let plan = checked.plan();
+    pub(super) fn of(plan: &Plan, topology: &Topology) -> Option<Fold> {
         let (ranks, layout) = (plan.problem.ranks, plan.problem.layout);
         if topology.gpus() != ranks || topology.runs.len() != 1 || layout != topology.layout() {
             return None;

@@ -24,7 +24,7 @@ pub use path::{Leg, Work};
 
 use super::check::Checked;
 use super::chunk::Counts;
-use super::{Move, Operand, Program, Step};
+use super::{Move, Operand, Plan, Program, Step};
 use crate::topology::{LinkClass, Topology};
 use crate::types::Rank;
 use fold::Fold;
@@ -38,7 +38,7 @@ const ALL_RANKS: usize = 2048;
 /// The same of messages, where it can be.
 const ALL_MESSAGES: u64 = 1 << 24;
 
-/// Messages that a simulation may have: each takes some hundreds of bytes and about a microsecond.
+/// Messages that a simulation may have: each takes some hundreds of bytes and a microsecond, more where many share a port at once.
 const MOST_MESSAGES: u64 = 1 << 25;
 
 /// What came of a simulation.
@@ -76,11 +76,14 @@ pub enum Failed {
     #[error("no link leads from rank {from} to rank {to}")]
     NoRoute { from: Rank, to: Rank },
     #[error(
-        "the plan has {messages} messages, and no more than {most} can be simulated one by one: take fewer ranks, a smaller size, or \
-         another algorithm"
+        "the plan has more than the {most} messages that can be simulated one by one: take fewer ranks, a smaller size, or another \
+         algorithm"
     )]
-    TooManyMessages { messages: u64, most: u64 },
-    #[error("{ranks} ranks are too many to simulate one by one, and the plan's ranks do not do alike in each domain")]
+    TooManyMessages { most: u64 },
+    #[error(
+        "{ranks} ranks are too many to simulate one by one, and the plan's ranks do not do alike in each domain: take at most 2048 \
+         ranks, or a plan that follows the domains and has no root"
+    )]
     TooLarge { ranks: usize },
 }
 
@@ -96,7 +99,7 @@ pub fn simulate(
     element_bytes: u64,
     slices: Option<&mut Vec<Slice>>,
 ) -> Result<Simulated, Failed> {
-    let (fold, _) = extent(checked, topology)?;
+    let (fold, _) = extent(checked.plan(), topology)?;
     run(checked, topology, counts, element_bytes, fold.as_ref(), slices)
 }
 
@@ -104,32 +107,44 @@ pub fn simulate(
 ///
 /// # Errors
 /// See [`Failed`].
-pub fn messages(checked: &Checked, topology: &Topology) -> Result<u64, Failed> {
-    extent(checked, topology).map(|(_, messages)| messages)
+pub fn messages(plan: &Plan, topology: &Topology) -> Result<u64, Failed> {
+    extent(plan, topology).map(|(_, messages)| messages)
 }
 
 /// Which ranks stand for all, if not each for itself, and how many messages they send.
-fn extent(checked: &Checked, topology: &Topology) -> Result<(Option<Fold>, u64), Failed> {
-    let plan = checked.plan();
+fn extent(plan: &Plan, topology: &Topology) -> Result<(Option<Fold>, u64), Failed> {
     let (ranks, gpus) = (plan.problem.ranks, topology.gpus());
     if ranks > gpus {
         return Err(Failed::TooFewGpus { ranks, gpus });
     }
-    let sent = |ranks: &mut dyn Iterator<Item = Rank>| ranks.map(|rank| messages_of(&plan.program(rank))).sum::<u64>();
+    // No further than is known to be too many.
+    let sent = |ranks: &mut dyn Iterator<Item = Rank>, most: u64| {
+        let mut messages = 0;
+        for rank in ranks {
+            messages += messages_of(&plan.program(rank));
+            if messages > most {
+                break;
+            }
+        }
+        messages
+    };
     let folded = |fold: Fold| {
-        let messages = sent(&mut fold.representatives());
+        let messages = sent(&mut fold.representatives(), MOST_MESSAGES);
         (Some(fold), messages)
     };
     let (fold, messages) = if ranks > ALL_RANKS {
-        folded(Fold::of(checked, topology).ok_or(Failed::TooLarge { ranks })?)
+        folded(Fold::of(plan, topology).ok_or(Failed::TooLarge { ranks })?)
     } else {
-        match sent(&mut (0..ranks)) {
+        match sent(&mut (0..ranks), ALL_MESSAGES) {
             messages if messages <= ALL_MESSAGES => (None, messages),
-            messages => Fold::of(checked, topology).map_or((None, messages), folded),
+            _ => match Fold::of(plan, topology) {
+                Some(fold) => folded(fold),
+                None => (None, sent(&mut (0..ranks), MOST_MESSAGES)),
+            },
         }
     };
     if messages > MOST_MESSAGES {
-        return Err(Failed::TooManyMessages { messages, most: MOST_MESSAGES });
+        return Err(Failed::TooManyMessages { most: MOST_MESSAGES });
     }
     Ok((fold, messages))
 }

@@ -253,7 +253,7 @@ fn one_rank_of_a_domain_stands_for_all_where_they_do_alike() {
         let in_one_domain = (on.units() == 1).then(|| in_switch(problem));
         for plan in plans.chain(in_one_domain) {
             let checked = check(&plan).unwrap();
-            let Some(fold) = Fold::of(&checked, &on) else { continue };
+            let Some(fold) = Fold::of(checked.plan(), &on) else { continue };
             folded += 1;
             let counts = Counts::Even(3 << 20);
             let all = super::run(&checked, &on, &counts, 4, None, None).unwrap();

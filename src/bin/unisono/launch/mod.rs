@@ -98,7 +98,11 @@ impl Launch {
         let meeting = Meeting::new()?;
         keeper::keep(|kept| {
             Supervisor::start(&self, &meeting, kept).and_then(Supervisor::run).unwrap_or_else(|error: io::Error| {
-                Failure::new(FAILED, format!("the supervisor of the ranks failed: {error}")).report()
+                let remedy = match error.raw_os_error() {
+                    Some(libc::EMFILE | libc::ENFILE) => format!(": {}", process::MORE_FILES),
+                    _ => String::new(),
+                };
+                Failure::new(FAILED, format!("the supervisor of the ranks failed: {error}{remedy}")).report()
             })
         })
     }

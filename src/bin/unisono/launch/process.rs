@@ -129,7 +129,7 @@ fn create(directory: &Path, rank: usize, kind: &str) -> Result<File, Failure> {
     })
 }
 
-const MORE_FILES: &str = "raise the limit on open files (`ulimit -n`), or start fewer ranks";
+pub const MORE_FILES: &str = "raise the limit on open files (`ulimit -n`), or start fewer ranks";
 
 fn cannot_start(launch: &Launch, rank: usize, error: &io::Error) -> Failure {
     let program = Path::new(&launch.program).display();

@@ -9,6 +9,7 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use unisono::plan::Problem;
 use unisono::plan::check::Checked;
 use unisono::plan::chunk::Counts;
 use unisono::plan::counted;
@@ -161,9 +162,9 @@ impl Arguments {
             return Err(Failure::new(BAD_ARGUMENTS, told));
         }
         let failed = |error: simulate::Failed| Failure::new(FAILED, error.to_string());
-        let messages = simulate::messages(&checked, topology).map_err(failed)?;
+        let messages = simulate::messages(checked.plan(), topology).map_err(failed)?;
         if messages > MESSAGES_UNTOLD {
-            eprintln!("# {} messages to follow: about a million a second", messages);
+            eprintln!("# {} messages to follow, a million a second at best", messages);
         }
         let wanted = trace.is_some().then_some(&mut slices);
         let simulated = simulate::simulate(&checked, topology, &counts, element_bytes, wanted).map_err(failed)?;
@@ -232,6 +233,11 @@ impl Arguments {
             answer.take(name, "another was asked for").map_err(refused)?;
             answer.candidates.truncate(1);
         }
+        // Before a proof that may take long: with as few messages as it can have.
+        let found = unisono::algorithm::find(&answer.chosen().name).expect("it is of the registry");
+        let (layout, switch) = (question.layout, topology.reduces_in_switch());
+        let problem = Problem { layout, switch, ..Problem::new(collective.even(), machine.ranks) };
+        simulate::messages(&found.plan(&problem), topology).map_err(|error| Failure::new(FAILED, error.to_string()))?;
         let checked = machine.prove(question, &mut answer)?.within(MOST_PROOF_NS)?;
         Ok((checked, answer.chosen().time_us.unwrap_or(f64::NAN)))
     }
