@@ -58,6 +58,12 @@ impl Exchange {
         in_rounds(problem, promise, self.count(), |round, rank| self.hears(round, rank))
     }
 
+    /// The same with the number of messages in the place of chunks.
+    pub fn of_messages(&self) -> Exchange {
+        let rounds = self.rounds.iter().map(|(distance, chunks)| (*distance, (*chunks).min(1))).collect();
+        Exchange { core: self.core, handed_in: self.handed_in.min(1), rounds, got_back: self.got_back.min(1) }
+    }
+
     /// Chunks for whose time ports are busy on the longest chain, where all ways are alike.
     pub fn longest(&self) -> u64 {
         busy_in_rounds(self.core.power + self.core.extras, self.count(), |round, rank| self.hears(round, rank))

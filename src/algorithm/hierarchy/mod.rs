@@ -42,10 +42,11 @@ mod tiles;
 mod whole;
 
 use super::Algorithm;
-use super::power::{Core, Role};
+use super::power::{Core, Exchange, Role};
 use super::write::{ceil_log2, serves};
 use super::{bruck, circulant, direct, doubling, halving, ring};
 use crate::plan::{Order, Plan, Problem, Promise, Stage, Through};
+use crate::topology::Layout;
 use crate::types::Collective;
 use slots::Slots;
 use whole::{Factors, Whole, factor_problem};
@@ -379,27 +380,49 @@ impl Costs<'_> {
         let runs = self.places().map(|(domain, local)| self.slots.carried(domain, local).len() as u64).max();
         let of_factor = match self.hierarchy.between {
             Between::Direct | Between::OneShot => self.slots.domains as u64 - 1,
-            Between::Ring | Between::Circulant | Between::Halving | Between::Doubling => self.crossing_hops().into(),
+            Between::Ring => self.crossing_hops().into(),
+            Between::Circulant => u64::from(self.crossing_hops()) + self.rounds_in_two_runs(),
+            Between::Halving | Between::Doubling => self.messages_of_longest(),
         };
+        let is_blocked = matches!(self.problem.layout, Layout::Blocks(_));
         match self.problem.collective {
-            Collective::AllReduce | Collective::ReduceScatter | Collective::AllToAll => of_factor * runs.unwrap_or(1),
+            Collective::AllReduce | Collective::ReduceScatter => of_factor * runs.unwrap_or(1),
+            // What is packed for a domain lies in a row if its ranks do and it is not cut into tiles.
+            Collective::AllToAll if self.problem.tiles == 1 && is_blocked => of_factor * runs.unwrap_or(1),
             _ => between.0.max(between.1),
+        }
+    }
+
+    /// Rounds of a circulant plan in which the blocks of some domain go round the end, so that they are two runs and two messages.
+    fn rounds_in_two_runs(&self) -> u64 {
+        let ways = if self.problem.collective == Collective::AllReduce { 2 } else { 1 };
+        let held = std::iter::successors(Some(self.slots.domains), |held| Some(held.div_ceil(2)));
+        ways * held.take_while(|held| *held > 1).filter(|held| held / 2 > 1).count() as u64
+    }
+
+    /// Of a factor that makes pairs, the messages for whose time ports are busy on the longest chain.
+    fn messages_of_longest(&self) -> u64 {
+        match self.exchange() {
+            Some(exchange) if exchange.core.led() > 0 => exchange.of_messages().longest(),
+            _ => self.crossing_hops().into(),
+        }
+    }
+
+    fn exchange(&self) -> Option<Exchange> {
+        let between = factor_problem(self.problem, self.is_even, self.problem.collective, self.slots.domains);
+        match (self.hierarchy.between, self.problem.collective) {
+            (Between::Doubling, _) => Some(doubling::exchange(&between)),
+            (Between::Halving, Collective::ReduceScatter) => Some(halving::scatter_exchange(&between)),
+            (Between::Halving, _) => Some(halving::halving_exchange(&between)),
+            _ => None,
         }
     }
 
     /// What the longest chain of a factor that makes pairs to get a power of two waits for besides what passes the busiest port: a leader
     /// takes what is handed in before the rounds, and gives the result back after them, each in another direction.
     fn idle(&self) -> u64 {
+        let Some(exchange) = self.exchange().filter(|exchange| exchange.core.led() > 0) else { return 0 };
         let between = factor_problem(self.problem, self.is_even, self.problem.collective, self.slots.domains);
-        let exchange = match (self.hierarchy.between, self.problem.collective) {
-            (Between::Doubling, _) => doubling::exchange(&between),
-            (Between::Halving, Collective::ReduceScatter) => halving::scatter_exchange(&between),
-            (Between::Halving, _) => halving::halving_exchange(&between),
-            _ => return 0,
-        };
-        if exchange.core.led() == 0 {
-            return 0;
-        }
         let promise = self.hierarchy.factors(self.problem).outer.promise(&between);
         let carried = |(domain, local)| self.slots.carried(domain, local).len() as u64;
         let runs = self.places().map(carried).max().unwrap_or(1);

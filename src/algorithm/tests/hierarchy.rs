@@ -188,8 +188,8 @@ fn stages_say_what_passes_the_ports() {
             let waits = stages.iter().any(|stage| stage.idle_chunks > 0);
             let goes_round = algorithm.name().contains("circulant");
             match problem.layout {
-                // Blocks that go round are two runs, and two messages.
-                _ if goes_round => assert!(messages.1 <= 2 * told.1, "{what}"),
+                // Blocks go round the end at one domain in one round, at another in another; each chain meets one that does.
+                _ if goes_round => assert!((messages.1..=2 * messages.1).contains(&told.1), "{what}"),
                 // Of ranks that lead others the chain counts, which waits for messages of both.
                 Layout::Blocks(_) if is_even && waits => assert_eq!(told.0, messages.0, "{what}"),
                 _ if waits => {}
